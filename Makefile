@@ -1,0 +1,147 @@
+# overlayd: build, check, test, install.
+#
+#   make              build the three programs
+#   make install      put everything in place, below DESTDIR (builds nothing: run `make` first)
+#   make check        formatting, lints, unit and golden tests: seconds, no root
+#   make test         check, and real mounts, the bus, and boots in QEMU: minutes, root
+#   make test-full    test, with the whole boot matrix and the long crash runs
+#   make try          boot an appliance in QEMU and hand over its console (RESET=1: afresh)
+#   make bench        the figures of docs/benchmarks.md
+#
+# Switches for packagers:
+PREFIX         = /usr
+DESTDIR        =
+INITRAMFS_TOOLS = yes
+DRACUT         = yes
+CARGO          = cargo
+CARGOFLAGS     =
+
+BINDIR         = $(PREFIX)/bin
+LIBDIR         = $(PREFIX)/lib
+SHAREDIR       = $(PREFIX)/share
+UNITDIR        = $(LIBDIR)/systemd/system
+
+# overlayd-early is linked statically with the C library of the host. An explicit target
+# keeps those flags from build scripts and procedural macros, which cannot be static.
+HOST_TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR     = $(or $(CARGO_TARGET_DIR),target)
+BIN            = $(TARGET_DIR)/release
+EARLY_BIN      = $(TARGET_DIR)/$(HOST_TARGET)/early
+EARLY_RUSTFLAGS = -C target-feature=+crt-static -C relocation-model=static
+
+INSTALL        = install -D
+INSTALL_FILE   = $(INSTALL) -m 644
+
+# Two machines at a time is what two cores can emulate.
+VM_THREADS     = 2
+
+.PHONY: all build check test test-full try bench install clean
+.PHONY: packages-build packages-test packages-try lint tests-host tests-vm tests-vm-full
+all: build
+
+build:
+	$(CARGO) build --release --locked $(CARGOFLAGS) --bin overlayd --bin overlayctl
+	RUSTFLAGS='$(EARLY_RUSTFLAGS)' $(CARGO) build --profile early --locked $(CARGOFLAGS) \
+		--target $(HOST_TARGET) --no-default-features --bin overlayd-early
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --bin overlayd-early -- -D warnings
+	@if command -v shellcheck >/dev/null; then set -x; \
+		shellcheck -x tests/packages .ci/run tests/vm/image tests/vm/try tests/vm/guest/* \
+			initramfs/initramfs-tools/hooks/overlayd \
+			initramfs/initramfs-tools/scripts/init-bottom/overlayd \
+			initramfs/dracut/90overlayd/module-setup.sh; \
+	else echo 'shellcheck is not installed: the scripts were not linted'; fi
+
+check: lint
+	$(CARGO) test --locked --lib --bins --test golden
+
+packages-build packages-test packages-try:
+	tests/packages install $(@:packages-%=%)
+
+# Everything that is no virtual machine. Root: real mounts.
+tests-host: build
+	$(CARGO) test --locked --lib --bins --test golden --test it
+
+tests-vm: build
+	$(CARGO) test --locked --test vm -- --test-threads=$(VM_THREADS)
+
+tests-vm-full: build
+	$(CARGO) test --locked --features test-full --test vm --test vm_full --no-fail-fast -- \
+		--test-threads=$(VM_THREADS)
+
+# In this order, and the summary of the boots last.
+test: packages-test
+	$(MAKE) lint
+	$(MAKE) tests-host
+	$(MAKE) tests-vm
+
+test-full: packages-test
+	$(MAKE) lint
+	$(MAKE) tests-host
+	$(MAKE) tests-vm-full
+
+try: packages-try
+	$(MAKE) build
+	tests/vm/try $(if $(RESET),--reset)
+
+bench: packages-test
+	$(MAKE) build
+	$(CARGO) bench --locked
+
+# What is installed from the source tree, found by kind so that a new file needs no line here.
+BUS_POLICY     = $(wildcard config/dbus-1/*.conf config/dbus-1/system.d/*.conf)
+BUS_SERVICE    = $(wildcard config/dbus-1/*.service config/dbus-1/system-services/*.service)
+POLKIT_POLICY  = $(wildcard config/polkit-1/*.policy config/polkit-1/actions/*.policy)
+CATALOG        = $(wildcard config/*.catalog config/catalog/*.catalog)
+TMPFILES       = $(wildcard config/tmpfiles/*.conf config/tmpfiles.d/*.conf)
+MAN1           = $(wildcard docs/man/*.1)
+MAN5           = $(wildcard docs/man/*.5)
+MAN8           = $(wildcard docs/man/*.8)
+INTERFACES     = $(wildcard docs/*.xml docs/dbus/*.xml)
+
+install:
+	@for file in $(BIN)/overlayd $(BIN)/overlayctl $(EARLY_BIN)/overlayd-early; do \
+		test -x $$file || { echo "$$file is missing: run \`make\` as yourself first" >&2; exit 1; }; \
+	done
+	$(INSTALL) $(BIN)/overlayctl $(DESTDIR)$(BINDIR)/overlayctl
+	$(INSTALL) $(BIN)/overlayd $(DESTDIR)$(LIBDIR)/overlayd/overlayd
+	$(INSTALL) $(EARLY_BIN)/overlayd-early $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early
+	$(INSTALL_FILE) config/overlayd.toml $(DESTDIR)$(LIBDIR)/overlayd/overlayd.toml
+	for file in units/*.service units/initrd/*.service; do \
+		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \
+	done
+	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
+	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
+	$(call install_all,$(BUS_POLICY),$(SHAREDIR)/dbus-1/system.d)
+	$(call install_all,$(BUS_SERVICE),$(SHAREDIR)/dbus-1/system-services)
+	$(call install_all,$(INTERFACES),$(SHAREDIR)/dbus-1/interfaces)
+	$(call install_all,$(POLKIT_POLICY),$(SHAREDIR)/polkit-1/actions)
+	$(call install_all,$(CATALOG),$(LIBDIR)/systemd/catalog)
+	$(call install_all,$(TMPFILES),$(LIBDIR)/tmpfiles.d)
+	$(call install_all,$(MAN1),$(SHAREDIR)/man/man1)
+	$(call install_all,$(MAN5),$(SHAREDIR)/man/man5)
+	$(call install_all,$(MAN8),$(SHAREDIR)/man/man8)
+	$(call install_as,docs/completions/overlayctl.bash,$(SHAREDIR)/bash-completion/completions/overlayctl)
+	$(call install_as,docs/completions/_overlayctl,$(SHAREDIR)/zsh/vendor-completions/_overlayctl)
+	$(call install_as,docs/completions/overlayctl.fish,$(SHAREDIR)/fish/vendor_completions.d/overlayctl.fish)
+ifeq ($(INITRAMFS_TOOLS),yes)
+	$(INSTALL) initramfs/initramfs-tools/hooks/overlayd $(DESTDIR)$(SHAREDIR)/initramfs-tools/hooks/overlayd
+	$(INSTALL) initramfs/initramfs-tools/scripts/init-bottom/overlayd \
+		$(DESTDIR)$(SHAREDIR)/initramfs-tools/scripts/init-bottom/overlayd
+endif
+ifeq ($(DRACUT),yes)
+	$(INSTALL) initramfs/dracut/90overlayd/module-setup.sh \
+		$(DESTDIR)$(LIBDIR)/dracut/modules.d/90overlayd/module-setup.sh
+	$(INSTALL_FILE) units/dracut-shutdown.conf \
+		$(DESTDIR)$(UNITDIR)/dracut-shutdown.service.d/overlayd.conf
+endif
+
+# $(call install_all,files,directory): nothing, if there are none.
+install_all = $(if $(1),$(INSTALL_FILE) -t $(DESTDIR)$(2) $(1))
+install_as  = $(if $(wildcard $(1)),$(INSTALL_FILE) $(1) $(DESTDIR)$(2))
+
+clean:
+	$(CARGO) clean
