@@ -1,0 +1,182 @@
+//! One configuration file: text → entries and problems, each with its line. Pure.
+
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, KEYS};
+use super::load::Problem;
+use super::values;
+use crate::error::{Place, line_of};
+use crate::store::layout::is_overlay_name;
+
+/// One value that somebody set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Full key name.
+    pub key: String,
+    /// The value as text.
+    pub value: String,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file and a line.
+    File(Place),
+    /// A word of the kernel command line.
+    Cmdline(String),
+    /// Nobody set it.
+    Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Origin::File(place) => place.fmt(f),
+            Origin::Cmdline(word) => write!(f, "kernel command line: {word}"),
+            Origin::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// Reads `text`; what is wrong goes to `problems`, what is right is returned. `name` is only for messages.
+pub fn parse(name: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Entry> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader { name, text, problems, entries: Vec::new() };
+    for error in errors {
+        let line = error.span().map(|s| line_of(text, s.start));
+        reader.problem_at(line, "", error.message().trim(), None);
+    }
+    reader.table("", table.get_ref());
+    reader.entries
+}
+
+struct Reader<'a> {
+    name: &'a Path,
+    text: &'a str,
+    problems: &'a mut Vec<Problem>,
+    entries: Vec<Entry>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
+        for (name, value) in table {
+            let line = line_of(self.text, name.span().start);
+            let key = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
+            match value.get_ref() {
+                DeValue::Table(inner) if is_section(&key) => self.section(&key, line, inner),
+                _ => self.value(&key, line, value),
+            }
+        }
+    }
+
+    fn section(&mut self, key: &str, line: usize, inner: &DeTable<'_>) {
+        match key.strip_prefix("overlay.") {
+            Some(name) if !is_overlay_name(name) => {
+                let text = "an overlay's name is up to 32 of a-z, 0-9 and -, and does not begin with -";
+                self.problem_at(Some(line), key, text, None);
+            }
+            Some(name) if name != "root" => {
+                self.problem_at(Some(line), key, "this version manages the overlay \"root\" only", None);
+            }
+            _ => self.table(key, inner),
+        }
+    }
+
+    fn value(&mut self, key: &str, line: usize, value: &Spanned<DeValue<'_>>) {
+        let Some(known) = keys::find(key) else {
+            let hint = nearest_key(key);
+            return self.problem_at(Some(line), key, "unknown key", hint);
+        };
+        let Some(text) = value.get_ref().as_str() else {
+            let text = format!("expected a string, found {}", article(value.get_ref().type_str()));
+            return self.problem_at(Some(line), key, &text, None);
+        };
+        match values::check(known.kind, text) {
+            Ok(()) => {
+                let place = Place { path: self.name.to_owned(), line: Some(line) };
+                self.entries.push(Entry {
+                    key: key.to_owned(),
+                    value: text.to_owned(),
+                    origin: Origin::File(place),
+                });
+            }
+            Err(why) => self.problem_at(Some(line), key, &why, None),
+        }
+    }
+
+    fn problem_at(&mut self, line: Option<usize>, key: &str, message: &str, hint: Option<String>) {
+        let message = if key.is_empty() { message.to_owned() } else { format!("{key}: {message}") };
+        self.problems.push(Problem { place: Place { path: self.name.to_owned(), line }, message, hint });
+    }
+}
+
+fn is_section(key: &str) -> bool {
+    key == "state" || key == "overlay" || (key.starts_with("overlay.") && key.matches('.').count() == 1)
+}
+
+fn article(type_name: &str) -> String {
+    let an = type_name.starts_with(['a', 'e', 'i', 'o']);
+    format!("{} {type_name}", if an { "an" } else { "a" })
+}
+
+/// The nearest known key, in the spelling of the section it was looked for in.
+pub fn nearest_key(key: &str) -> Option<String> {
+    let names: Vec<String> = KEYS.iter().map(|k| k.name.replace('*', "root")).collect();
+    keys::nearest(key, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Entry>, Vec<String>) {
+        let mut problems = Vec::new();
+        let entries = parse(Path::new("x.toml"), text, &mut problems);
+        (entries, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn values_carry_their_line() {
+        let (entries, problems) =
+            read("[state]\ndevice = \"LABEL=a\"\n\n[overlay.root]\nmode = \"volatile\"\n");
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(entries[0].key, "overlay.root.mode");
+        assert_eq!(entries[0].origin.to_string(), "x.toml:5");
+        assert_eq!(entries[1].origin.to_string(), "x.toml:2");
+    }
+
+    #[test]
+    fn a_typo_gives_file_line_key_and_the_nearest() {
+        let (_, problems) = read("[state]\n\ndevise = \"LABEL=a\"\n");
+        assert_eq!(problems, ["x.toml:3: state.devise: unknown key; did you mean \"state.device\"?"]);
+    }
+
+    #[test]
+    fn a_wrong_type_is_named() {
+        let (_, problems) = read("[overlay.root]\nmode = true\n");
+        assert_eq!(problems, ["x.toml:2: overlay.root.mode: expected a string, found a boolean"]);
+    }
+
+    #[test]
+    fn a_syntax_error_keeps_what_can_be_read() {
+        let (entries, problems) = read("[overlay.root]\nfallback = \"read-only\"\nmode = \n");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with("x.toml:3: "), "{problems:?}");
+        assert_eq!(entries[0].key, "overlay.root.fallback");
+    }
+
+    #[test]
+    fn unknown_sections_and_overlays_are_problems() {
+        assert_eq!(read("[stat]\ndevice = \"LABEL=a\"\n").1.len(), 1);
+        assert_eq!(read("[overlay.Etc]\nmode = \"off\"\n").1.len(), 1);
+        assert_eq!(read("[overlay.etc]\nmode = \"off\"\n").1.len(), 1);
+    }
+}

@@ -1,0 +1,124 @@
+//! Merging: files of the initramfs, files of the base, kernel command line → values, problems, [`Config`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use super::files::{self, File};
+use super::fragment::{self, Entry, Origin};
+use super::keys::KEYS;
+use super::settings::{self, Config};
+use crate::cmdline;
+use crate::error::Place;
+
+/// Something wrong with the configuration. At boot it leads to the fallback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file and the line, or the kernel command line.
+    pub place: Place,
+    /// What is wrong, beginning with the key.
+    pub message: String,
+    /// The nearest known key.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; did you mean \"{hint}\"?"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// One line of `overlayctl config show`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Full key name.
+    pub key: String,
+    /// The value in force.
+    pub value: String,
+    /// Where it was set.
+    pub source: String,
+}
+
+/// The configuration and the whole story of how it came about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// What is in force; where there are problems, made of what could be read.
+    pub config: Config,
+    /// Every key with its value and source.
+    pub values: Vec<Shown>,
+    /// Everything wrong.
+    pub problems: Vec<Problem>,
+    /// Not wrong, but not what one may think.
+    pub warnings: Vec<String>,
+}
+
+/// The configuration of a system below `root` that would boot with the kernel arguments `cmdline`.
+pub fn load(root: &Path, cmdline: &str) -> Loaded {
+    let mut problems = Vec::new();
+    let files = files::read_all(root, &mut problems);
+    merge(&files, cmdline, problems)
+}
+
+/// The configuration at boot: what the initramfs carries, then the base's own files, then `cmdline`.
+pub fn load_at_boot(initramfs: &Path, base: &Path, cmdline: &str) -> Loaded {
+    let mut problems = Vec::new();
+    let carried = files::read_all(initramfs, &mut Vec::new());
+    let own = files::read_all(base, &mut problems);
+    // An unchanged copy in the initramfs says nothing of its own, and a problem in it would be told twice.
+    let mut all: Vec<File> = carried.into_iter().filter(|f| !own.iter().any(|o| o.name == f.name)).collect();
+    all.extend(own);
+    merge(&all, cmdline, problems)
+}
+
+fn merge(files: &[File], cmdline: &str, mut problems: Vec<Problem>) -> Loaded {
+    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
+    let mut set = |list: Vec<Entry>| entries.extend(list.into_iter().map(|e| (e.key.clone(), e)));
+    for file in files {
+        set(fragment::parse(&file.name, &file.text, &mut problems));
+    }
+    let words = cmdline::parse(cmdline, &mut problems);
+    set(words);
+    let config = settings::build(&entries, &mut problems);
+    Loaded { config, values: shown(&entries), problems, warnings: Vec::new() }
+}
+
+fn shown(entries: &BTreeMap<String, Entry>) -> Vec<Shown> {
+    KEYS.iter()
+        .map(|key| {
+            let name = key.name.replace('*', "root");
+            let (value, origin) = match entries.get(&name) {
+                Some(entry) => (entry.value.clone(), entry.origin.clone()),
+                None => (key.default.to_owned(), Origin::Default),
+            };
+            Shown { key: name, value, source: origin.to_string() }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(name: &str, text: &str) -> File {
+        File { name: name.into(), text: text.into() }
+    }
+
+    #[test]
+    fn later_files_win_key_by_key_and_the_command_line_wins_over_all() {
+        let files = [
+            file("/a", "[state]\ndevice = \"LABEL=a\"\ntimeout = \"1s\"\n"),
+            file("/b", "[state]\ndevice = \"LABEL=b\"\n"),
+        ];
+        let loaded = merge(&files, "quiet overlayd.timeout=3s", Vec::new());
+        let value = |key: &str| loaded.values.iter().find(|s| s.key == key).unwrap().clone();
+        assert_eq!(value("state.device").value, "LABEL=b");
+        assert_eq!(value("state.device").source, "/b:2");
+        assert_eq!(value("state.timeout").value, "3s");
+        assert_eq!(value("state.timeout").source, "kernel command line: overlayd.timeout=3s");
+        assert_eq!(value("state.fsck").source, "default");
+    }
+}

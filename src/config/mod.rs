@@ -1,0 +1,15 @@
+//! Configuration: files → entries with their place → one merged list → checked [`Config`].
+//!
+//! A fragment is a flat list of `(key, value, place)`, checked against one table of keys ([`keys`]); that one
+//! table drives parsing, the nearest-key hint, merging and `overlayctl config show`.
+
+pub mod files;
+pub mod fragment;
+pub mod keys;
+pub mod load;
+pub mod settings;
+pub mod values;
+
+pub use load::{Loaded, Problem, Shown, load};
+pub use settings::{Config, Fallback, Format, Fsck, Mode, Overlay, State};
+pub use values::Size;

@@ -1,0 +1,240 @@
+//! The checked configuration that plans are made from. Merged entries go in; nothing is read here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::fragment::{Entry, Origin};
+use super::keys;
+use super::load::Problem;
+use super::values::{self, Size};
+use crate::error::Place;
+use crate::sys::block::DeviceSpec;
+
+/// Everything that is configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the store is.
+    pub state: State,
+    /// Overlays by name; `root` is always there.
+    pub overlays: BTreeMap<String, Overlay>,
+}
+
+impl Config {
+    /// The root overlay.
+    pub fn root(&self) -> &Overlay {
+        &self.overlays["root"]
+    }
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The device; none keeps everything in RAM.
+    pub device: Option<DeviceSpec>,
+    /// Directory of the store on its filesystem.
+    pub path: PathBuf,
+    /// Expected filesystem type; none takes what is there.
+    pub fstype: Option<String>,
+    /// Mount options besides those that overlayd decides.
+    pub options: String,
+    /// How long to wait for the device.
+    pub timeout: Duration,
+    /// When to check the filesystem.
+    pub fsck: Fsck,
+    /// How long a check may take.
+    pub fsck_timeout: Duration,
+    /// When to make a filesystem.
+    pub format: Format,
+}
+
+/// `[overlay.NAME]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overlay {
+    /// Mount point in the booted system.
+    pub target: PathBuf,
+    /// What to mount.
+    pub mode: Mode,
+    /// Cap of a volatile upper.
+    pub size: Size,
+    /// What to mount when the mode can not be had.
+    pub fallback: Fallback,
+}
+
+/// What an overlay is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// The upper lies in the store and survives.
+    #[default]
+    Persistent,
+    /// The upper lies in RAM.
+    Volatile,
+    /// The base alone, without an upper.
+    ReadOnly,
+    /// Nothing is done.
+    Off,
+}
+
+impl Mode {
+    /// The word in the configuration, in records and on the bus.
+    pub fn word(self) -> &'static str {
+        match self {
+            Mode::Persistent => "persistent",
+            Mode::Volatile => "volatile",
+            Mode::ReadOnly => "read-only",
+            Mode::Off => "off",
+        }
+    }
+}
+
+/// What to do when the configured mode can not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// An upper in RAM.
+    Volatile,
+    /// The base alone.
+    ReadOnly,
+    /// The boot fails.
+    Fail,
+}
+
+/// When to check the state filesystem before it is mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsck {
+    /// With the filesystem's own checker in its automatic mode, if it has one.
+    Auto,
+    /// Not at all.
+    Never,
+    /// Fully, at every boot.
+    Force,
+}
+
+/// When to make a filesystem on the state device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Never.
+    Never,
+    /// If the device is blank (invariant 6).
+    IfBlank,
+}
+
+/// Builds the configuration. Entries are valid one by one already; impossible combinations go to `problems`.
+pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> Config {
+    let get = |key: &str| value(entries, key);
+    let word = |key: &str| get(key).to_owned();
+    let duration = |key: &str| values::parse_duration(get(key)).unwrap_or_default();
+    let state = State {
+        device: DeviceSpec::parse(get("state.device")).ok(),
+        path: PathBuf::from(word("state.path")),
+        fstype: Some(word("state.fstype")).filter(|t| t != "auto"),
+        options: word("state.options"),
+        timeout: duration("state.timeout"),
+        fsck: match get("state.fsck") {
+            "never" => Fsck::Never,
+            "force" => Fsck::Force,
+            _ => Fsck::Auto,
+        },
+        fsck_timeout: duration("state.fsck-timeout"),
+        format: if get("state.format") == "if-blank" { Format::IfBlank } else { Format::Never },
+    };
+    let root = Overlay {
+        target: PathBuf::from(word("overlay.root.target")),
+        mode: mode_of(get("overlay.root.mode")),
+        size: values::parse_size(get("overlay.root.size")).unwrap_or(Size::Percent(50)),
+        fallback: match get("overlay.root.fallback") {
+            "read-only" => Fallback::ReadOnly,
+            "fail" => Fallback::Fail,
+            _ => Fallback::Volatile,
+        },
+    };
+    check_combinations(entries, &state, &root, problems);
+    Config { state, overlays: BTreeMap::from([("root".to_owned(), root)]) }
+}
+
+fn check_combinations(
+    entries: &BTreeMap<String, Entry>,
+    state: &State,
+    root: &Overlay,
+    problems: &mut Vec<Problem>,
+) {
+    let mut problem = |key: &str, message: &str| {
+        let place = match entries.get(key).map(|e| &e.origin) {
+            Some(Origin::File(place)) => place.clone(),
+            Some(Origin::Cmdline(_)) => Place { path: "kernel command line".into(), line: None },
+            _ => Place { path: "configuration".into(), line: None },
+        };
+        problems.push(Problem { place, message: format!("{key}: {message}"), hint: None });
+    };
+    if root.target != PathBuf::from("/") {
+        problem("overlay.root.target", "the overlay \"root\" is always mounted on \"/\"");
+    }
+    if root.mode == Mode::Persistent && state.device.is_none() {
+        let text = "empty, but overlay.root.mode is \"persistent\"; name a device, or choose \"volatile\"";
+        problem("state.device", text);
+    }
+    if state.format == Format::IfBlank && state.fstype.is_none() {
+        problem("state.format", "\"if-blank\" needs state.fstype to say which filesystem to make");
+    }
+    if state.format == Format::IfBlank
+        && matches!(state.device, Some(DeviceSpec::Label(_) | DeviceSpec::Uuid(_)))
+    {
+        let text = "a blank device has no LABEL or UUID; name it by PARTLABEL, PARTUUID or path";
+        problem("state.format", text);
+    }
+}
+
+fn mode_of(word: &str) -> Mode {
+    match word {
+        "volatile" => Mode::Volatile,
+        "read-only" => Mode::ReadOnly,
+        "off" => Mode::Off,
+        _ => Mode::Persistent,
+    }
+}
+
+fn value<'a>(entries: &'a BTreeMap<String, Entry>, key: &str) -> &'a str {
+    match entries.get(key) {
+        Some(entry) => &entry.value,
+        None => keys::find(key).map_or("", |k| k.default),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+        let entries = pairs
+            .iter()
+            .map(|(k, v)| {
+                let place = Place { path: "f".into(), line: Some(1) };
+                (
+                    k.to_string(),
+                    Entry { key: k.to_string(), value: v.to_string(), origin: Origin::File(place) },
+                )
+            })
+            .collect();
+        let mut problems = Vec::new();
+        build(&entries, &mut problems);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn defaults_are_possible() {
+        assert!(problems(&[]).is_empty());
+    }
+
+    #[test]
+    fn impossible_combinations_are_named_with_their_place() {
+        let none = problems(&[("state.device", "")]);
+        assert!(none[0].starts_with("f:1: state.device: empty"), "{none:?}");
+        assert!(problems(&[("state.device", ""), ("overlay.root.mode", "volatile")]).is_empty());
+        let blank = problems(&[("state.format", "if-blank"), ("state.device", "/dev/sdx1")]);
+        assert_eq!(blank.len(), 1, "{blank:?}");
+        let label = problems(&[("state.format", "if-blank"), ("state.fstype", "ext4")]);
+        assert_eq!(label.len(), 1, "{label:?}");
+    }
+}

@@ -1,0 +1,170 @@
+//! Values of configuration keys: time spans, sizes, words. Pure parsing from `&str`.
+
+use std::path::{Component, Path};
+use std::time::Duration;
+
+use super::keys::{Kind, nearest};
+use crate::sys::block::DeviceSpec;
+
+/// A cap for a volatile upper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// Of the machine's RAM, 1 to 100.
+    Percent(u8),
+    /// Bytes.
+    Bytes(u64),
+}
+
+impl Size {
+    /// In bytes, on a machine with `ram` bytes of memory.
+    pub fn bytes(self, ram: u64) -> u64 {
+        match self {
+            Size::Percent(p) => ram / 100 * u64::from(p),
+            Size::Bytes(b) => b,
+        }
+    }
+}
+
+/// Whether `text` is a value of `kind`; the error says what would be.
+pub fn check(kind: Kind, text: &str) -> Result<(), String> {
+    match kind {
+        Kind::Text => Ok(()),
+        Kind::Choice(words) => check_choice(words, text),
+        Kind::Duration => parse_duration(text).map(drop),
+        Kind::Size => parse_size(text).map(drop),
+        Kind::Device if text.is_empty() => Ok(()),
+        Kind::Device => DeviceSpec::parse(text).map(drop),
+        Kind::RelativePath => check_relative(text),
+        Kind::MountOptions => check_mount_options(text),
+    }
+}
+
+/// Parses `1min 30s`, `500ms`, `10` (seconds), `7d`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let bad =
+        || format!("\"{text}\" is not a time span; write for example \"10s\", \"500ms\" or \"1min 30s\"");
+    let mut total = Duration::ZERO;
+    let mut rest = text.trim();
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
+        rest = rest[digits..].trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let unit = unit_ms(&rest[..letters]).ok_or_else(bad)?;
+        total += Duration::from_millis(number.checked_mul(unit).ok_or_else(bad)?);
+        rest = rest[letters..].trim_start();
+    }
+    Ok(total)
+}
+
+/// Parses `50%`, `512M`, `1G`, `4096`.
+pub fn parse_size(text: &str) -> Result<Size, String> {
+    let bad = || format!("\"{text}\" is not a size; write for example \"50%\", \"512M\" or \"2G\"");
+    if let Some(percent) = text.strip_suffix('%') {
+        return match percent.parse() {
+            Ok(p @ 1..=100) => Ok(Size::Percent(p)),
+            _ => Err(bad()),
+        };
+    }
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
+    let shift = match text[digits..].trim_end_matches("iB").trim_end_matches('B') {
+        "" => 0,
+        "K" | "k" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(bad()),
+    };
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if bytes >= 1 << 16 => Ok(Size::Bytes(bytes)),
+        _ => Err(bad()),
+    }
+}
+
+fn unit_ms(unit: &str) -> Option<u64> {
+    Some(match unit {
+        "ms" => 1,
+        "" | "s" | "sec" => 1000,
+        "m" | "min" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    })
+}
+
+fn check_choice(words: &[&str], text: &str) -> Result<(), String> {
+    if words.contains(&text) {
+        return Ok(());
+    }
+    let hint =
+        nearest(text, words.iter().copied()).map(|w| format!("; did you mean \"{w}\"?")).unwrap_or_default();
+    Err(format!("\"{text}\" is not one of {}{hint}", words.join(", ")))
+}
+
+fn check_relative(text: &str) -> Result<(), String> {
+    let plain = Path::new(text).components().all(|c| matches!(c, Component::Normal(_)));
+    if plain && !text.is_empty() {
+        return Ok(());
+    }
+    Err(format!("\"{text}\" is not a relative path of plain names; write for example \"overlayd\""))
+}
+
+/// What an administrator must not set here, because invariants 6 and 11 decide it.
+fn check_mount_options(text: &str) -> Result<(), String> {
+    const OURS: &[&str] =
+        &["ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "symfollow", "nosymfollow"];
+    match text.split(',').find(|o| OURS.contains(o)) {
+        Some(option) => Err(format!("\"{option}\" is decided by overlayd and can not be set here")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        assert_eq!(parse_duration("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("1min 30s").unwrap(), Duration::from_secs(90));
+        assert_eq!(parse_duration("7").unwrap(), Duration::from_secs(7));
+        for bad in ["", "s", "10 parsecs", "-1s", "99999999999999999999d", "1.5s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(parse_size("50%").unwrap(), Size::Percent(50));
+        assert_eq!(parse_size("512M").unwrap(), Size::Bytes(512 << 20));
+        assert_eq!(parse_size("1GiB").unwrap(), Size::Bytes(1 << 30));
+        for bad in ["", "0%", "101%", "-1", "5X", "12", "99999999999T"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn relative_paths_stay_below() {
+        assert!(check(Kind::RelativePath, "a/b").is_ok());
+        for bad in ["", "/a", "../a", "a/../b", "./a"] {
+            assert!(check(Kind::RelativePath, bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_word_names_the_nearest() {
+        let error = check(Kind::Choice(&["volatile", "off"]), "volatil").unwrap_err();
+        assert!(error.ends_with("did you mean \"volatile\"?"), "{error}");
+    }
+
+    #[test]
+    fn guarded_mount_options_are_refused() {
+        assert!(check(Kind::MountOptions, "noatime,errors=remount-ro").is_ok());
+        assert!(check(Kind::MountOptions, "noatime,suid").is_err());
+    }
+}
