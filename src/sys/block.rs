@@ -1,0 +1,621 @@
+//! Finding a block device without udev: by label, UUID, partition label, partition UUID or path.
+//!
+//! Reads sysfs and superblocks; it never writes to a device, mounts nothing, and does not decide what to do about a
+//! device that is missing or found twice.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::fs::{self, File, Metadata};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::{major, makedev, minor};
+
+use super::gpt::{self, Table};
+use super::superblock::{self, FsType, Superblock};
+use crate::error::{Error, Result};
+
+/// How a device is named, as in fstab.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceSpec {
+    /// `LABEL=`: of the filesystem.
+    Label(String),
+    /// `UUID=`: of the filesystem; case does not matter.
+    Uuid(String),
+    /// `PARTLABEL=`: the name in the GPT.
+    PartLabel(String),
+    /// `PARTUUID=`: in the GPT, or made of the MBR's identifier; case does not matter.
+    PartUuid(String),
+    /// A device node.
+    Path(PathBuf),
+}
+
+impl DeviceSpec {
+    /// Parses `LABEL=x`, `UUID="x"`, `PARTLABEL=x`, `PARTUUID=x` or `/dev/x`. The error says what is allowed.
+    pub fn parse(text: &str) -> Result<DeviceSpec, String> {
+        let text = unquoted(text);
+        if text.starts_with("/dev/") && text.len() > 5 {
+            return Ok(DeviceSpec::Path(text.into()));
+        }
+        let (tag, value) = text.split_once('=').unwrap_or((text, ""));
+        let value = unquoted(value);
+        let make: fn(String) -> DeviceSpec = match tag {
+            "LABEL" => DeviceSpec::Label,
+            "UUID" => DeviceSpec::Uuid,
+            "PARTLABEL" => DeviceSpec::PartLabel,
+            "PARTUUID" => DeviceSpec::PartUuid,
+            _ => {
+                return Err(format!(
+                    "\"{text}\" is not LABEL=, UUID=, PARTLABEL=, PARTUUID= or a path in /dev"
+                ));
+            }
+        };
+        if value.is_empty() {
+            return Err(format!("{tag}= has no value"));
+        }
+        Ok(make(value.to_owned()))
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSpec::Label(value) => write!(f, "LABEL={value}"),
+            DeviceSpec::Uuid(value) => write!(f, "UUID={value}"),
+            DeviceSpec::PartLabel(value) => write!(f, "PARTLABEL={value}"),
+            DeviceSpec::PartUuid(value) => write!(f, "PARTUUID={value}"),
+            DeviceSpec::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// Where the kernel shows its devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// sysfs.
+    pub sys: PathBuf,
+    /// devtmpfs.
+    pub dev: PathBuf,
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Paths { sys: "/sys".into(), dev: "/dev".into() }
+    }
+}
+
+/// The outcome of a search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// Its device node.
+    Found(PathBuf),
+    /// No such device, or its node does not exist (yet).
+    Missing,
+    /// More than one that are not parts of the same filesystem; taking one would be a guess.
+    Ambiguous(Vec<PathBuf>),
+}
+
+/// The outcome of [`wait_for`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waited {
+    /// What was found in the end.
+    pub search: Search,
+    /// How long it took.
+    pub waited: Duration,
+}
+
+/// Looks once for `spec`.
+///
+/// For labels and UUIDs only filesystems count, and only on devices that nothing else uses: not the member of a RAID
+/// or the container below a mapping, and not a disk with partitions. The devices of one btrfs are one. A device that
+/// cannot be read is passed over. The only error is a sysfs that cannot be listed.
+pub fn find(spec: &DeviceSpec, paths: &Paths) -> Result<Search> {
+    Prober::new(paths).find(spec)
+}
+
+/// Looks for `spec` until it is found, or ambiguous, or `timeout` is over.
+///
+/// A device is read again only when it is new or changed; one without a filesystem, every half second.
+/// The time is checked between devices: a device whose driver hangs while it is read is waited for.
+pub fn wait_for(spec: &DeviceSpec, paths: &Paths, timeout: Duration) -> Result<Waited> {
+    let start = Instant::now();
+    let mut prober = Prober::new(paths);
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let search = prober.find(spec)?;
+        let waited = start.elapsed();
+        if search != Search::Missing || waited >= timeout {
+            return Ok(Waited { search, waited });
+        }
+        std::thread::sleep(pause.min(timeout - waited));
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Reads the superblock of a device or an image; none if nothing known lies there.
+pub fn probe(node: &Path) -> Result<Option<Superblock>> {
+    let file = File::open(node).map_err(|e| Error::io("open", node, e))?;
+    read_superblock(&file).map_err(|e| Error::io("read the superblock of", node, e))
+}
+
+/// The size of a block device or a regular file. Moves the file's offset.
+pub fn size_bytes(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
+}
+
+/// Whether the kernel allows no writes to the device at `node`; false if there is no such device.
+pub fn is_read_only(node: &Path) -> bool {
+    let Some(metadata) = fs::metadata(node).ok().filter(is_block) else { return false };
+    let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+    read_word(Path::new(&format!("/sys/dev/block/{major}:{minor}/ro"))).as_deref() == Some("1")
+}
+
+/// The node of the block device with these numbers, by the name that the kernel gives it.
+pub fn node_of_dev(major: u64, minor: u64, paths: &Paths) -> Option<PathBuf> {
+    let uevent = fs::read_to_string(paths.sys.join(format!("dev/block/{major}:{minor}/uevent"))).ok()?;
+    Some(paths.dev.join(value_of(&uevent, "DEVNAME")?))
+}
+
+const MAX_PAUSE: Duration = Duration::from_millis(20);
+/// After this a device without a result is read again: somebody may have formatted it, or plugged in a medium.
+const EMPTY_LASTS: Duration = Duration::from_millis(500);
+
+/// What is remembered of a device, as long as it is the same.
+struct Known<T> {
+    stamp: String,
+    read_at: Instant,
+    what: Option<T>,
+}
+
+/// Searches, and remembers what it read.
+struct Prober<'a> {
+    paths: &'a Paths,
+    superblocks: BTreeMap<PathBuf, Known<Superblock>>,
+    tables: BTreeMap<PathBuf, Known<Table>>,
+}
+
+impl<'a> Prober<'a> {
+    fn new(paths: &'a Paths) -> Self {
+        Prober { paths, superblocks: BTreeMap::new(), tables: BTreeMap::new() }
+    }
+
+    fn find(&mut self, spec: &DeviceSpec) -> Result<Search> {
+        let path = match spec {
+            DeviceSpec::Path(path) => path,
+            _ => return self.find_tag(spec),
+        };
+        let node = path.strip_prefix("/dev").map_or(path.clone(), |name| self.paths.dev.join(name));
+        if fs::metadata(&node).is_ok_and(|m| is_block(&m)) {
+            return Ok(Search::Found(node));
+        }
+        // The links are udev's; without udev the name says as much.
+        match udev_link(path) {
+            Some(spec) => self.find_tag(&spec),
+            None => Ok(Search::Missing),
+        }
+    }
+
+    fn find_tag(&mut self, spec: &DeviceSpec) -> Result<Search> {
+        let devices = Device::list(self.paths)?;
+        let disks: HashSet<&Path> = devices.iter().filter_map(Device::disk).collect();
+        let mut found: Vec<(PathBuf, Option<Superblock>)> = Vec::new();
+        for device in devices.iter().filter(|device| device.has_node()) {
+            let superblock = match spec {
+                DeviceSpec::PartLabel(label) if self.has_part_label(device, label) => None,
+                DeviceSpec::PartUuid(uuid) if self.has_part_uuid(device, uuid) => None,
+                DeviceSpec::Label(_) | DeviceSpec::Uuid(_)
+                    if !disks.contains(&*device.dir) && !device.is_taken() =>
+                {
+                    match self.superblock(device) {
+                        Some(superblock) if names(spec, &superblock) => Some(superblock),
+                        _ => continue,
+                    }
+                }
+                _ => continue,
+            };
+            found.push((device.node.clone(), superblock));
+        }
+        Ok(decide(found))
+    }
+
+    fn superblock(&mut self, device: &Device) -> Option<Superblock> {
+        let read = || File::open(&device.node).and_then(|file| read_superblock(&file)).ok().flatten();
+        remember(&mut self.superblocks, &device.dir, &device.stamp, read)
+    }
+
+    /// The kernel's PARTNAME is ASCII; other names are in the GPT only (`utf16_le_to_7bit`, block/partitions/efi.c).
+    fn has_part_label(&mut self, device: &Device, label: &str) -> bool {
+        match (device.partition, label.is_ascii()) {
+            (None, _) => false,
+            (Some(_), true) => value_of(&device.uevent, "PARTNAME") == Some(label),
+            (Some(number), false) => self.table(device).is_some_and(|t| t.name_of(number) == Some(label)),
+        }
+    }
+
+    /// The kernel tells PARTUUID since 6.13; before that, it is read from the disk.
+    fn has_part_uuid(&mut self, device: &Device, uuid: &str) -> bool {
+        let Some(number) = device.partition else { return false };
+        match value_of(&device.uevent, "PARTUUID") {
+            Some(told) => told.eq_ignore_ascii_case(uuid),
+            None => {
+                let read = self.table(device).and_then(|t| t.uuid_of(number));
+                read.is_some_and(|read| read.eq_ignore_ascii_case(uuid))
+            }
+        }
+    }
+
+    /// The table of the disk that a partition is on.
+    fn table(&mut self, partition: &Device) -> Option<Table> {
+        let disk = Device::load(self.paths, partition.disk()?.to_owned()).filter(Device::has_node)?;
+        let read = || {
+            let sector = read_word(&disk.dir.join("queue/logical_block_size")).and_then(|s| s.parse().ok());
+            let file = File::open(&disk.node).ok()?;
+            let size = size_bytes(&file).ok()?;
+            gpt::read_table(&mut |at, buf| file.read_exact_at(buf, at), size, sector.unwrap_or(512))
+                .ok()
+                .flatten()
+        };
+        remember(&mut self.tables, &disk.dir, &disk.stamp, read)
+    }
+}
+
+/// A block device that the kernel knows, with a size.
+struct Device {
+    /// Its directory in sysfs, without symlinks.
+    dir: PathBuf,
+    node: PathBuf,
+    uevent: String,
+    /// Its number, if it is a partition.
+    partition: Option<u32>,
+    /// Changes when the medium or the partition does.
+    stamp: String,
+}
+
+impl Device {
+    /// All of them but RAM disks and floppies (seconds without a medium), in order of their names.
+    fn list(paths: &Paths) -> Result<Vec<Device>> {
+        let class = paths.sys.join("class/block");
+        let listed = fs::read_dir(&class).map_err(|e| Error::io("list", &class, e))?;
+        let mut names: Vec<_> = listed.flatten().map(|entry| entry.file_name()).collect();
+        names.sort_by_key(|name| (name.len(), name.clone()));
+        let skipped = |name: &str| {
+            ["ram", "zram", "fd"].iter().any(|p| {
+                name.strip_prefix(p).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+            })
+        };
+        let dirs =
+            names.iter().filter(|name| !name.to_str().is_some_and(skipped)).map(|name| class.join(name));
+        Ok(dirs.filter_map(|dir| Device::load(paths, fs::canonicalize(dir).ok()?)).collect())
+    }
+
+    /// None for a device without a size (a loop device without a file, a drive without a medium) or just gone.
+    fn load(paths: &Paths, dir: PathBuf) -> Option<Device> {
+        let word = |name: &str| read_word(&dir.join(name));
+        let size = word("size").filter(|size| size != "0")?;
+        let uevent = fs::read_to_string(dir.join("uevent")).ok()?;
+        let node = paths.dev.join(value_of(&uevent, "DEVNAME")?);
+        let partition = word("partition").and_then(|number| number.parse().ok());
+        let start = partition.and_then(|_| word("start")).unwrap_or_default();
+        let stamp = format!("{} {start} {size}", value_of(&uevent, "DISKSEQ").unwrap_or_default());
+        Some(Device { dir, node, uevent, partition, stamp })
+    }
+
+    /// The sysfs directory of the disk that this partition is on.
+    fn disk(&self) -> Option<&Path> {
+        self.partition.and(self.dir.parent())
+    }
+
+    /// Whether something is stacked upon it, which shows the same superblock or gives it its meaning; or reading
+    /// would block, as it does on a suspended mapping.
+    fn is_taken(&self) -> bool {
+        fs::read_dir(self.dir.join("holders")).is_ok_and(|mut holders| holders.next().is_some())
+            || read_word(&self.dir.join("dm/suspended")).as_deref() == Some("1")
+    }
+
+    /// Whether the node is there, and is this device's.
+    fn has_node(&self) -> bool {
+        let number = |key| value_of(&self.uevent, key).and_then(|text| text.parse().ok()).unwrap_or_default();
+        let rdev = makedev(number("MAJOR"), number("MINOR"));
+        fs::metadata(&self.node).is_ok_and(|m| is_block(&m) && m.rdev() == rdev)
+    }
+}
+
+fn remember<T: Clone>(
+    known: &mut BTreeMap<PathBuf, Known<T>>,
+    dir: &Path,
+    stamp: &str,
+    read: impl FnOnce() -> Option<T>,
+) -> Option<T> {
+    if let Some(k) = known.get(dir)
+        && k.stamp == stamp
+        && (k.what.is_some() || k.read_at.elapsed() < EMPTY_LASTS)
+    {
+        return k.what.clone();
+    }
+    let what = read();
+    known.insert(
+        dir.to_owned(),
+        Known { stamp: stamp.to_owned(), read_at: Instant::now(), what: what.clone() },
+    );
+    what
+}
+
+fn read_superblock(file: &File) -> io::Result<Option<Superblock>> {
+    superblock::identify(&mut |at, buf| file.read_exact_at(buf, at), size_bytes(file)?)
+}
+
+fn names(spec: &DeviceSpec, superblock: &Superblock) -> bool {
+    superblock.fstype.is_filesystem()
+        && match spec {
+            DeviceSpec::Label(label) => superblock.label == *label,
+            DeviceSpec::Uuid(uuid) => superblock.uuid.eq_ignore_ascii_case(uuid),
+            _ => false,
+        }
+}
+
+/// One device, or the several devices of one btrfs, is an answer.
+fn decide(mut found: Vec<(PathBuf, Option<Superblock>)>) -> Search {
+    let mut seen = HashSet::new();
+    found.retain(|(_, superblock)| match superblock {
+        Some(sb) if sb.fstype == FsType::Btrfs => seen.insert(sb.uuid.clone()),
+        _ => true,
+    });
+    let mut nodes: Vec<PathBuf> = found.into_iter().map(|(node, _)| node).collect();
+    match nodes.len() {
+        0 => Search::Missing,
+        1 => Search::Found(nodes.swap_remove(0)),
+        _ => Search::Ambiguous(nodes),
+    }
+}
+
+/// What a link of udev's below `/dev/disk` stands for. Names with escapes (`\x20`) are left to udev.
+fn udev_link(path: &Path) -> Option<DeviceSpec> {
+    let (kind, name) = path.to_str()?.strip_prefix("/dev/disk/by-")?.split_once('/')?;
+    let make: fn(String) -> DeviceSpec = match kind {
+        "label" => DeviceSpec::Label,
+        "uuid" => DeviceSpec::Uuid,
+        "partlabel" => DeviceSpec::PartLabel,
+        "partuuid" => DeviceSpec::PartUuid,
+        _ => return None,
+    };
+    (!name.contains('\\')).then(|| make(name.to_owned()))
+}
+
+fn unquoted(text: &str) -> &str {
+    text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
+}
+
+fn is_block(metadata: &Metadata) -> bool {
+    metadata.file_type().is_block_device()
+}
+
+fn read_word(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// The value of a line `KEY=value`.
+fn value_of<'t>(uevent: &'t str, key: &str) -> Option<&'t str> {
+    uevent.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn run(command: &str) -> String {
+        let output = Command::new("sh").args(["-c", command]).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A sysfs that shows only this test's loop devices, with their images; root only.
+    struct Machine {
+        dir: PathBuf,
+        paths: Paths,
+        loops: Vec<PathBuf>,
+    }
+
+    impl Machine {
+        fn new(name: &str) -> Machine {
+            let dir = std::env::temp_dir().join(format!("overlayd-block-{}-{name}", std::process::id()));
+            fs::create_dir_all(dir.join("sys/class/block")).unwrap();
+            std::os::unix::fs::symlink("/sys/dev", dir.join("sys/dev")).unwrap();
+            let paths = Paths { sys: dir.join("sys"), dev: "/dev".into() };
+            Machine { dir, paths, loops: Vec::new() }
+        }
+
+        /// Attaches an image made by `command` (`$I` is its path), and shows it with its partitions.
+        fn attach(&mut self, size: u64, command: &str, options: &str) -> PathBuf {
+            let image = self.dir.join(format!("image{}", self.loops.len()));
+            File::create(&image).unwrap().set_len(size).unwrap();
+            run(&format!("I={}; {command}", image.display()));
+            let node = PathBuf::from(run(&format!("losetup -f --show {options} {}", image.display())));
+            self.loops.push(node.clone());
+            let name = node.file_name().unwrap().to_str().unwrap();
+            self.show(name);
+            for entry in fs::read_dir(format!("/sys/class/block/{name}")).unwrap().flatten() {
+                if entry.path().join("partition").exists() {
+                    self.show(entry.file_name().to_str().unwrap());
+                }
+            }
+            node
+        }
+
+        fn show(&self, name: &str) {
+            let link = self.paths.sys.join("class/block").join(name);
+            std::os::unix::fs::symlink(fs::canonicalize(format!("/sys/class/block/{name}")).unwrap(), link)
+                .unwrap();
+        }
+
+        fn find(&self, spec: &str) -> Search {
+            find(&DeviceSpec::parse(spec).unwrap(), &self.paths).unwrap()
+        }
+    }
+
+    impl Drop for Machine {
+        fn drop(&mut self) {
+            for node in &self.loops {
+                let _ = Command::new("losetup").arg("-d").arg(node).status();
+            }
+            let _ = fs::remove_dir_all(&self.dir);
+        }
+    }
+
+    const UUID: &str = "0b0a0908-0706-4504-8302-01000001020f";
+
+    #[test]
+    fn specs_are_parsed_and_printed() {
+        for (text, spec) in [
+            ("LABEL=a b", DeviceSpec::Label("a b".into())),
+            ("UUID=AB-1", DeviceSpec::Uuid("AB-1".into())),
+            ("PARTLABEL=x=y", DeviceSpec::PartLabel("x=y".into())),
+            ("PARTUUID=1-2", DeviceSpec::PartUuid("1-2".into())),
+            ("/dev/sda1", DeviceSpec::Path("/dev/sda1".into())),
+        ] {
+            assert_eq!(DeviceSpec::parse(text).unwrap(), spec);
+            assert_eq!(spec.to_string(), text);
+        }
+        assert_eq!(DeviceSpec::parse("LABEL=\"a b\"").unwrap(), DeviceSpec::Label("a b".into()));
+        assert_eq!(DeviceSpec::parse("\"LABEL=a b\"").unwrap(), DeviceSpec::Label("a b".into()));
+        for bad in ["", "LABEL=", "LABEL=\"\"", "label=x", "ID=x", "sda1", "/dev/", "/etc/x", "LABEL"] {
+            assert!(DeviceSpec::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn several_devices_are_one_answer_only_within_a_btrfs() {
+        let device = |name: &str, fstype, uuid: &str| {
+            let sb = Superblock { fstype, uuid: uuid.into(), label: "x".into(), digest: String::new() };
+            (PathBuf::from(name), Some(sb))
+        };
+        let (a, b) = (PathBuf::from("a"), PathBuf::from("b"));
+        assert_eq!(decide(vec![]), Search::Missing);
+        let btrfs =
+            |other: &str| decide(vec![device("a", FsType::Btrfs, "1"), device("b", FsType::Btrfs, other)]);
+        assert_eq!(btrfs("1"), Search::Found(a.clone()));
+        assert_eq!(btrfs("2"), Search::Ambiguous(vec![a.clone(), b.clone()]));
+        let clones = decide(vec![device("a", FsType::Ext4, "1"), device("b", FsType::Ext4, "1")]);
+        assert_eq!(clones, Search::Ambiguous(vec![a, b]));
+    }
+
+    #[test]
+    fn finds_filesystems_by_label_and_uuid_as_root() {
+        let mut machine = Machine::new("fs");
+        assert_eq!(machine.find("LABEL=one"), Search::Missing);
+        let one = machine.attach(8 << 20, &format!("mkfs.ext4 -q -L one -U {UUID} $I"), "");
+        let two = machine.attach(8 << 20, "mkfs.ext4 -q -L two $I", "-r");
+        machine.attach(8 << 20, "mkswap -q -L one $I", "");
+        machine.attach(8 << 20, "true", "");
+        assert_eq!(machine.find("LABEL=one"), Search::Found(one.clone()));
+        assert_eq!(machine.find(&format!("UUID={}", UUID.to_uppercase())), Search::Found(one.clone()));
+        assert_eq!(machine.find(&format!("/dev/disk/by-uuid/{UUID}")), Search::Found(one.clone()));
+        assert_eq!(machine.find(one.to_str().unwrap()), Search::Found(one.clone()));
+        assert_eq!(machine.find("LABEL=onetwo"), Search::Missing);
+        assert_eq!(machine.find("/dev/null"), Search::Missing);
+        assert_eq!(
+            (is_read_only(&one), is_read_only(&two), is_read_only(Path::new("/dev/null"))),
+            (false, true, false)
+        );
+        let clone =
+            machine.attach(8 << 20, "mkfs.xfs -q -L one $I 2>/dev/null || mkfs.ext2 -q -L one $I", "");
+        let Search::Ambiguous(mut nodes) = machine.find("LABEL=one") else { panic!("not ambiguous") };
+        nodes.sort();
+        let mut expected = vec![one, clone];
+        expected.sort();
+        assert_eq!(nodes, expected);
+    }
+
+    #[test]
+    fn finds_partitions_and_ignores_the_disk_below_them_as_root() {
+        let mut machine = Machine::new("gpt");
+        let script =
+            format!("label: gpt\nsize=4MiB, name=\"state\"\nsize=4MiB, name=\"Zustand ä\", uuid={UUID}\n");
+        let make = format!("printf '{script}' | sfdisk -q $I");
+        let disk = machine.attach(16 << 20, &make, "-P");
+        let part = |n: u32| PathBuf::from(format!("{}p{n}", disk.display()));
+        run(&format!("mkfs.ext4 -q -L state {}", part(1).display()));
+        assert_eq!(machine.find("PARTLABEL=state"), Search::Found(part(1)));
+        assert_eq!(machine.find("PARTLABEL=Zustand ä"), Search::Found(part(2)));
+        assert_eq!(machine.find(&format!("PARTUUID={UUID}")), Search::Found(part(2)));
+        assert_eq!(machine.find("LABEL=state"), Search::Found(part(1)));
+        assert_eq!(machine.find("PARTLABEL=none"), Search::Missing);
+
+        let mut prober = Prober::new(&machine.paths);
+        let devices = Device::list(&machine.paths).unwrap();
+        let second = devices.iter().find(|d| d.partition == Some(2)).unwrap();
+        assert_eq!(prober.table(second).unwrap().uuid_of(2).unwrap(), UUID);
+        // A stale superblock in front of the partitions.
+        let image = File::options().write(true).open(machine.dir.join("image0")).unwrap();
+        let mut stale = vec![0; 4096];
+        stale[0x40..0x48].copy_from_slice(b"_BHRfS_M");
+        stale[0x12b..0x12f].copy_from_slice(b"disk");
+        image.write_all_at(&stale, 0x10000).unwrap();
+        assert_eq!(machine.find("LABEL=disk"), Search::Missing);
+    }
+
+    #[test]
+    fn finds_dos_partitions_by_their_kernel_made_uuid_as_root() {
+        let mut machine = Machine::new("dos");
+        let make = "printf 'label: dos\nlabel-id: 0x00abcdef\nsize=4MiB\nsize=4MiB\n' | sfdisk -q $I";
+        let disk = machine.attach(16 << 20, make, "-P");
+        let second = PathBuf::from(format!("{}p2", disk.display()));
+        assert_eq!(machine.find("PARTUUID=00ABCDEF-02"), Search::Found(second.clone()));
+        let numbers = fs::metadata(&second).unwrap().rdev();
+        assert_eq!(node_of_dev(major(numbers), minor(numbers), &machine.paths), Some(second));
+        assert_eq!(node_of_dev(4095, 1, &machine.paths), None);
+    }
+
+    #[test]
+    fn a_device_without_a_node_is_missing_as_root() {
+        let mut machine = Machine::new("nonode");
+        machine.attach(8 << 20, "mkfs.ext4 -q -L one $I", "");
+        machine.paths.dev = machine.dir.clone();
+        assert_eq!(machine.find("LABEL=one"), Search::Missing);
+        let error = find(&DeviceSpec::Label("x".into()), &Paths { sys: "/none".into(), dev: "/dev".into() });
+        assert_eq!(
+            error.unwrap_err().message(),
+            "failed to list /none/class/block: no such file or directory"
+        );
+    }
+
+    #[test]
+    fn a_device_of_another_size_is_read_again_as_root() {
+        let mut machine = Machine::new("changed");
+        let node = machine.attach(8 << 20, "mkfs.ext4 -q -L one $I", "");
+        let paths = machine.paths.clone();
+        let mut prober = Prober::new(&paths);
+        let spec = DeviceSpec::Label("one".into());
+        assert_eq!(prober.find(&spec).unwrap(), Search::Found(node.clone()));
+        run(&format!(
+            "losetup -d {n}; I={i}; truncate -s 9M $I; mkfs.ext4 -q -F -L two $I; losetup {n} $I",
+            n = node.display(),
+            i = machine.dir.join("image0").display()
+        ));
+        assert_eq!(prober.find(&spec).unwrap(), Search::Missing);
+    }
+
+    #[test]
+    fn waits_for_a_device_to_come_and_for_no_longer_than_told_as_root() {
+        let mut machine = Machine::new("wait");
+        let spec = DeviceSpec::Label("late".into());
+        let waited = wait_for(&spec, &machine.paths, Duration::from_millis(50)).unwrap();
+        assert_eq!(waited.search, Search::Missing);
+        assert!(waited.waited >= Duration::from_millis(50) && waited.waited < Duration::from_millis(500));
+        let paths = machine.paths.clone();
+        let waiter = std::thread::spawn(move || wait_for(&spec, &paths, Duration::from_secs(20)).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        let node = machine.attach(8 << 20, "mkfs.ext4 -q -L late $I", "");
+        assert_eq!(waiter.join().unwrap().search, Search::Found(node));
+    }
+
+    #[test]
+    fn probes_an_image_and_says_which_file_failed() {
+        let error = probe(Path::new("/none")).unwrap_err();
+        assert_eq!(error.message(), "failed to open /none: no such file or directory");
+        let error = probe(Path::new("/")).unwrap_err();
+        assert!(error.message().starts_with("failed to read the superblock of /:"), "{error}");
+    }
+}

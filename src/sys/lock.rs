@@ -1,0 +1,45 @@
+//! An flock held on a file for as long as the value lives. The kernel drops it when the process dies.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::error::{Error, Kind, Result};
+
+/// A held lock.
+#[derive(Debug)]
+pub struct FileLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+
+/// Locks `path` exclusively, making the file if needed. Waits up to `patience`, then says that it is busy.
+pub fn exclusive(path: &Path, patience: Duration) -> Result<FileLock> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|e| Error::io("open", path, e))?;
+    let deadline = Instant::now() + patience;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(FileLock(lock)),
+            Err((back, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => file = back,
+            Err((_, Errno::EWOULDBLOCK)) => return Err(busy(path)),
+            Err((_, e)) => return Err(Error::io("lock", path, e)),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn busy(path: &Path) -> Error {
+    Error::new(
+        Kind::JobInProgress,
+        format!("another process works on the store (it holds {})", path.display()),
+    )
+    .remedy("try again in a moment; `fuser -v` on that file names the process")
+}

@@ -1,0 +1,19 @@
+//! System calls: the only home of `unsafe`, nix and rustix. No policy here.
+
+pub mod atomic;
+pub mod block;
+pub mod gpt;
+pub mod inroot;
+pub mod lock;
+pub mod mount;
+pub mod mountinfo;
+pub mod overlay;
+pub mod probe;
+pub mod process;
+pub mod rootdir;
+pub mod space;
+pub mod superblock;
+pub mod tree;
+pub mod user;
+
+pub use mount::make_store_writable as remount_store_writable;

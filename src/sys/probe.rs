@@ -1,0 +1,106 @@
+//! Mounted is not writable (invariant 7): the kernel mounts an overlay read-only, without an error, when its
+//! work directory is stale or inodes are exhausted. So it is tried out.
+
+use std::fs::{self, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat, write};
+
+use crate::error::{Error, Kind, Result};
+use crate::sys::overlay::{self, Overlay};
+use crate::sys::tree;
+
+const COPIED: &str = "copied-up";
+const REMOVED: &str = "removed";
+const CREATED: &str = ".overlayd-probe";
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything worked.
+    Writable,
+    /// It is writable in principle, but there is no space.
+    Full,
+}
+
+/// Tries copy-up and whiteout with the same work directory, on a throw-away overlay: on the real one they would
+/// leave traces. `upper` is made and removed; `lower` is a directory for this on another filesystem.
+pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &Path) -> Result<Verdict> {
+    tree::remove(upper, &mut |_| std::ops::ControlFlow::Continue(()))?;
+    prepare_lower(lower).map_err(|e| Error::io("prepare", lower, e))?;
+    match fs::create_dir(upper) {
+        Err(e) if e.kind() == std::io::ErrorKind::StorageFull => return Ok(Verdict::Full),
+        made => made.map_err(|e| Error::io("make", upper, e))?,
+    }
+    let probe = Overlay {
+        name: "overlayd:probe".into(),
+        lowers: vec![lower.to_owned()],
+        upper: upper.to_owned(),
+        work: work.to_owned(),
+        options: options.to_owned(),
+    };
+    let verdict = overlay::mount(&probe, scratch).and_then(|mount| check(&mount, true));
+    tree::remove(upper, &mut |_| std::ops::ControlFlow::Continue(()))?;
+    verdict
+}
+
+/// Tries create, fsync and unlink on the real overlay, before it is attached.
+pub fn merged(mount: &OwnedFd) -> Result<Verdict> {
+    check(mount, false)
+}
+
+fn prepare_lower(lower: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(lower)?;
+    fs::write(lower.join(COPIED), "lower")?;
+    fs::write(lower.join(REMOVED), "lower")
+}
+
+fn check(mount: &OwnedFd, with_lower_files: bool) -> Result<Verdict> {
+    let flags = fstatvfs(mount).map_err(|e| failed("look at the new overlay", e))?.flags();
+    if flags.contains(FsFlags::ST_RDONLY) {
+        return Err(Error::new(
+            Kind::Failed,
+            "the kernel mounted the overlay read-only: its work directory is unusable",
+        )
+        .remedy("the kernel's log says why; `dmesg | grep overlayfs`"));
+    }
+    let tried =
+        try_create(mount).and_then(|()| if with_lower_files { try_lower_files(mount) } else { Ok(()) });
+    match tried {
+        Ok(()) => Ok(Verdict::Writable),
+        Err((_, Errno::ENOSPC | Errno::EDQUOT)) => Ok(Verdict::Full),
+        Err((what, errno)) => Err(failed(what, errno)),
+    }
+}
+
+type Tried = std::result::Result<(), (&'static str, Errno)>;
+
+fn try_create(mount: &OwnedFd) -> Tried {
+    let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let file =
+        openat(mount, CREATED, flags, Mode::from_bits_retain(0o600)).map_err(|e| ("create a file", e))?;
+    let written = write(&file, b"probe").and_then(|_| fsync(&file)).map_err(|e| ("write a file", e));
+    unlinkat(mount, CREATED, UnlinkatFlags::NoRemoveDir).map_err(|e| ("unlink a file", e))?;
+    written
+}
+
+fn try_lower_files(mount: &OwnedFd) -> Tried {
+    let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+    let file = openat(mount.as_fd(), COPIED, flags, Mode::empty()).map_err(|e| ("copy a file up", e))?;
+    write(File::from(file), b"+").map_err(|e| ("write to a copied-up file", e))?;
+    unlinkat(mount, REMOVED, UnlinkatFlags::NoRemoveDir).map_err(|e| ("make a whiteout", e))?;
+    match openat(mount, REMOVED, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+        Err(Errno::ENOENT) => Ok(()),
+        Err(e) => Err(("look up a whiteout", e)),
+        Ok(_) => Err(("make a whiteout that hides", Errno::EEXIST)),
+    }
+}
+
+fn failed(what: &str, errno: Errno) -> Error {
+    Error::io(what, "in the new overlay", errno)
+}

@@ -1,0 +1,154 @@
+//! Child processes with a time limit, priorities, random numbers.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::error::{Error, Kind, Result};
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// The last lines of what it printed.
+    pub output: String,
+}
+
+/// Where programs are looked for: an initramfs may start us without `PATH`.
+const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const OUTPUT_MAX: usize = 2048;
+
+/// The path of `program`, if it is installed.
+pub fn find_program(program: &str) -> Option<PathBuf> {
+    PROGRAM_DIRS.iter().map(|d| Path::new(d).join(program)).find(|p| p.exists())
+}
+
+/// Runs `program`; past `limit` it is asked to end, and an error says so.
+pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<Exit> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|e| Error::io("start", program, e))?;
+    let readers = [
+        child.stdout.take().map(|pipe| std::thread::spawn(move || tail(pipe))),
+        child.stderr.take().map(|pipe| std::thread::spawn(move || tail(pipe))),
+    ];
+    let status = wait(&mut child, program, limit)?;
+    let output: String = readers.into_iter().flatten().filter_map(|r| r.join().ok()).collect();
+    Ok(Exit { code: status.code().or(status.signal().map(|s| 128 + s)), output: output.trim().to_owned() })
+}
+
+/// `N` random bytes as lower-case hexadecimal digits.
+pub fn random_hex<const N: usize>() -> Result<String> {
+    let mut bytes = [0u8; N];
+    let path = "/dev/urandom";
+    File::open(path).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| Error::io("read", path, e))?;
+    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// A random UUID (version 4, RFC 9562).
+pub fn random_uuid() -> Result<String> {
+    let mut hex = random_hex::<16>()?;
+    hex.replace_range(12..13, "4");
+    let variant = ["8", "9", "a", "b"][usize::from(hex.as_bytes()[16] % 4)];
+    hex.replace_range(16..17, variant);
+    Ok([&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-"))
+}
+
+/// Gives this thread the lowest CPU and I/O priority. Failing changes nothing but the speed.
+pub fn set_idle_priority() {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    const IOPRIO_CLASS_IDLE: i32 = 3 << 13; // linux/ioprio.h
+    #[allow(unsafe_code)]
+    // SAFETY: both calls take plain numbers; 0 is the calling thread.
+    unsafe {
+        nix::libc::syscall(nix::libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+        nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 19);
+    }
+}
+
+fn wait(
+    child: &mut std::process::Child,
+    program: &Path,
+    limit: Duration,
+) -> Result<std::process::ExitStatus> {
+    let deadline = Instant::now() + limit;
+    let mut pause = Duration::from_micros(200);
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| Error::io("wait for", program, e))? {
+            return Ok(status);
+        }
+        if Instant::now() >= deadline {
+            return Err(stop(child, program, limit));
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// SIGTERM first: a checker then leaves the filesystem in order.
+fn stop(child: &mut std::process::Child, program: &Path, limit: Duration) -> Error {
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+    let _ = kill(pid, Signal::SIGTERM);
+    for _ in 0..100 {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    Error::new(Kind::Failed, format!("{} did not end within {} s", program.display(), limit.as_secs()))
+}
+
+fn tail(mut pipe: impl Read) -> String {
+    let mut all = Vec::new();
+    // What was read until an error is all there is to tell.
+    let _ = pipe.read_to_end(&mut all);
+    String::from_utf8_lossy(&all[all.len().saturating_sub(OUTPUT_MAX)..]).into_owned()
+}
+
+/// A fresh directory for a test.
+#[cfg(test)]
+pub fn test_dir(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("overlayd-{name}-{}", random_hex::<6>().unwrap()));
+    std::fs::create_dir_all(&dir).unwrap();
+    dir
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_hangs_is_ended() {
+        let sleep = find_program("sleep").unwrap();
+        let error = run(&sleep, &["60"], Duration::from_millis(50)).unwrap_err();
+        assert!(error.to_string().contains("did not end"), "{error}");
+    }
+
+    #[test]
+    fn output_and_code_come_back() {
+        let exit =
+            run(&find_program("sh").unwrap(), &["-c", "echo hi; exit 3"], Duration::from_secs(9)).unwrap();
+        assert_eq!(exit, Exit { code: Some(3), output: "hi".into() });
+    }
+
+    #[test]
+    fn uuids_have_version_and_variant() {
+        let uuid = random_uuid().unwrap();
+        assert_eq!(uuid.len(), 36);
+        assert_eq!(&uuid[14..15], "4");
+        assert!("89ab".contains(&uuid[19..20]), "{uuid}");
+    }
+}

@@ -1,0 +1,31 @@
+//! Free space of a filesystem.
+
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+
+use crate::error::{Error, Result};
+
+/// Blocks and inodes of a filesystem, for root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Size in bytes.
+    pub bytes_total: u64,
+    /// Free for root, in bytes.
+    pub bytes_free: u64,
+    /// Inodes in all; 0 where the filesystem makes them as needed.
+    pub inodes_total: u64,
+    /// Free inodes; 0 where the filesystem makes them as needed.
+    pub inodes_free: u64,
+}
+
+/// The space of the filesystem that `path` lies on.
+pub fn of(path: &Path) -> Result<Space> {
+    let vfs = statvfs(path).map_err(|e| Error::io("statfs", path, e))?;
+    Ok(Space {
+        bytes_total: vfs.blocks() * vfs.fragment_size(),
+        bytes_free: vfs.blocks_free() * vfs.fragment_size(),
+        inodes_total: vfs.files(),
+        inodes_free: vfs.files_free(),
+    })
+}

@@ -1,0 +1,703 @@
+//! Whole directory trees, by file descriptor: removing one, and how much it takes.
+//!
+//! One directory is open at a time, and `..` leads back, checked by device and inode: so depth is bounded by memory
+//! only, neither by PATH_MAX nor by the limit of open files, and nobody can lead the walk out of the tree by renaming.
+//! It never follows a symlink and never crosses a mount. It does not care who uses the tree; its callers do.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr};
+use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
+// nix has no directory stream with a buffer of one's own, and no inode flags without unsafe.
+use rustix::fs::{FileType, IFlags, RawDir, ioctl_getflags, ioctl_setflags};
+
+use crate::error::{Error, Kind, Result};
+
+/// How a removal ended, and how many entries it removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// Nothing is left.
+    All(u64),
+    /// Stopped by the caller; calling again goes on.
+    Stopped(u64),
+}
+
+/// What a tree takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Allocated, with hard links counted once; the directories' own blocks included.
+    pub bytes: u64,
+    /// Names below the top.
+    pub entries: u64,
+    /// False if time ran out, or a directory was moved away meanwhile: then both numbers are too small.
+    pub complete: bool,
+}
+
+/// Removes the tree at `path`, which need not be a directory, nor exist.
+///
+/// `on_progress` hears the number of entries removed so far every 256 of them, and may stop. Immutable and
+/// append-only flags are cleared where they are in the way. Needs no free space. A mount within the tree, or another
+/// filesystem, is an error that names it; so is whatever else cannot be removed, and then the rest stays too.
+pub fn remove(path: &Path, on_progress: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<Removed> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(
+            Kind::InvalidArgs,
+            format!("cannot remove {}: it has no name", path.display()),
+        ));
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    let parent_fd = match open(parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+        Ok(fd) => fd,
+        Err(Errno::ENOENT) => return Ok(Removed::All(0)),
+        Err(e) => return Err(Error::io("open", parent, e)),
+    };
+    let name = CString::new(name.as_bytes()).map_err(|e| Error::io("remove", path, e))?;
+    let mut remover = Remover { removed: 0, removed_at_last_refusal: None, on_progress };
+    match remover.remove_top(path, &parent_fd, &name) {
+        Ok(()) => Ok(Removed::All(remover.removed)),
+        Err(Halt::Stopped) => Ok(Removed::Stopped(remover.removed)),
+        Err(Halt::Failed(error)) => Err(error),
+    }
+}
+
+/// Counts what the directory at `path` takes, for at most `limit`; mounts in it are left out.
+pub fn usage(path: &Path, limit: Duration) -> Result<Usage> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let top = open(path, flags, Mode::empty()).map_err(|e| Error::io("open", path, e))?;
+    let mut walk = Walk::new(path, top)?;
+    let mut count = Count {
+        usage: Usage::default(),
+        linked: HashSet::new(),
+        dev: walk.dev(),
+        start: Instant::now(),
+        limit,
+    };
+    count.usage.bytes = blocks(&fstat(&walk.fd).map_err(|e| walk.failed("examine", None, e))?);
+    let complete = count.tree(&mut walk)?;
+    Ok(Usage { complete, ..count.usage })
+}
+
+/// So often is the caller asked whether to go on.
+const REPORT_EVERY: u64 = 256;
+/// So many subdirectories of one directory are remembered at a time.
+const BATCH: usize = 4096;
+
+/// Device and inode: which directory it is.
+type Id = (u64, u64);
+
+/// A directory on the way from the top to the open one.
+struct Level {
+    id: Id,
+    /// Its name in the level above.
+    name: CString,
+    /// Subdirectories still to be visited.
+    pending: Vec<CString>,
+    /// Whether it has more subdirectories than `pending` could take.
+    more: bool,
+}
+
+/// A walk with one open directory: the last of `levels`.
+struct Walk {
+    top: PathBuf,
+    fd: OwnedFd,
+    levels: Vec<Level>,
+    buffer: Vec<MaybeUninit<u8>>,
+}
+
+/// How far `Walk::leave` came.
+enum Left {
+    /// Up, out of the subdirectory of this name.
+    To(CString),
+    /// Out of the top.
+    Top,
+    /// Nowhere: the directory is not where it was entered.
+    Moved,
+}
+
+impl Walk {
+    fn new(path: &Path, top: OwnedFd) -> Result<Walk> {
+        let stat = fstat(&top).map_err(|e| Error::io("examine", path, e))?;
+        let level = Level { id: id_of(&stat), name: CString::default(), pending: Vec::new(), more: false };
+        let buffer = vec![MaybeUninit::uninit(); 32 * 1024];
+        Ok(Walk { top: path.to_owned(), fd: top, levels: vec![level], buffer })
+    }
+
+    fn dev(&self) -> u64 {
+        self.levels[0].id.0
+    }
+
+    fn level(&mut self) -> &mut Level {
+        let last = self.levels.len() - 1;
+        &mut self.levels[last]
+    }
+
+    /// Opens a subdirectory. EXDEV: something is mounted there, or it is another filesystem or subvolume.
+    fn enter(&mut self, name: CString) -> Result<(), Errno> {
+        let fd = open_below(&self.fd, &name)?;
+        let id = id_of(&fstat(&fd)?);
+        if id.0 != self.dev() {
+            return Err(Errno::EXDEV);
+        }
+        self.fd = fd;
+        self.levels.push(Level { id, name, pending: Vec::new(), more: false });
+        Ok(())
+    }
+
+    /// Goes back up, if `..` is still the directory that it was entered from.
+    fn leave(&mut self) -> Result<Left, Errno> {
+        let [.., above, _] = self.levels.as_slice() else { return Ok(Left::Top) };
+        let fd = open_below(&self.fd, c"..")?;
+        if id_of(&fstat(&fd)?) != above.id {
+            return Ok(Left::Moved);
+        }
+        self.fd = fd;
+        Ok(self.levels.pop().map_or(Left::Top, |level| Left::To(level.name)))
+    }
+
+    /// `failed to {verb} {the open directory, and name in it}: {cause}`.
+    fn failed(&self, verb: &str, name: Option<&CStr>, cause: Errno) -> Error {
+        let mut path = self.top.clone();
+        let names = self.levels[1..].iter().map(|level| level.name.as_c_str()).chain(name);
+        path.extend(names.map(|name| OsStr::from_bytes(name.to_bytes())));
+        match cause {
+            Errno::EXDEV | Errno::EBUSY => {
+                let text =
+                    format!("failed to {verb} {}: another filesystem is mounted there", path.display());
+                Error::new(Kind::Refused, text)
+            }
+            _ => Error::io(verb, path, cause),
+        }
+    }
+}
+
+enum Halt {
+    Stopped,
+    Failed(Error),
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Halt::Failed(error)
+    }
+}
+
+struct Remover<'a> {
+    removed: u64,
+    /// How many were removed when a directory was last not empty although all that was seen in it had gone.
+    removed_at_last_refusal: Option<u64>,
+    on_progress: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
+}
+
+impl Remover<'_> {
+    fn remove_top(&mut self, path: &Path, parent: &OwnedFd, name: &CStr) -> Result<(), Halt> {
+        let failed = |e| Halt::Failed(Error::io("remove", path, e));
+        loop {
+            match open_below(parent, name) {
+                Ok(top) => self.empty(&mut Walk::new(path, top)?)?,
+                Err(Errno::ENOENT) => return Ok(()),
+                Err(Errno::ENOTDIR | Errno::ELOOP) => {
+                    unlink(parent, name, UnlinkatFlags::NoRemoveDir, None).map_err(failed)?;
+                    return self.count();
+                }
+                Err(Errno::EXDEV) => return Err(failed(Errno::EBUSY)),
+                Err(e) => return Err(failed(e)),
+            }
+            match unlink(parent, name, UnlinkatFlags::RemoveDir, None) {
+                Ok(()) => return self.count(),
+                Err(Errno::ENOENT) => return Ok(()),
+                Err(Errno::ENOTEMPTY) => self.may_try_again().map_err(failed)?,
+                Err(e) => return Err(failed(e)),
+            }
+        }
+    }
+
+    /// Removes everything below the top.
+    fn empty(&mut self, walk: &mut Walk) -> Result<(), Halt> {
+        self.scan(walk)?;
+        loop {
+            if let Some(name) = walk.level().pending.pop() {
+                match walk.enter(name.clone()) {
+                    Ok(()) => self.scan(walk)?,
+                    Err(Errno::ENOENT) => (),
+                    Err(Errno::ENOTDIR | Errno::ELOOP) => self.unlink_file(walk, &name)?,
+                    Err(e) => return Err(walk.failed("remove", Some(&name), e).into()),
+                }
+            } else if walk.level().more {
+                lseek(&walk.fd, 0, Whence::SeekSet).map_err(|e| walk.failed("rewind", None, e))?;
+                self.scan(walk)?;
+            } else {
+                match walk.leave() {
+                    Ok(Left::To(name)) => self.remove_emptied(walk, name)?,
+                    Ok(Left::Top) => return Ok(()),
+                    Ok(Left::Moved) => {
+                        return Err(walk.failed("find the parent of", None, Errno::ESTALE).into());
+                    }
+                    Err(e) => return Err(walk.failed("open the parent of", None, e).into()),
+                }
+            }
+        }
+    }
+
+    /// One pass over the open directory: removes what is no directory, and remembers what is.
+    fn scan(&mut self, walk: &mut Walk) -> Result<(), Halt> {
+        walk.level().more = false;
+        let mut buffer = std::mem::take(&mut walk.buffer);
+        let result = self.scan_into(walk, &mut buffer);
+        walk.buffer = buffer;
+        result
+    }
+
+    fn scan_into(&mut self, walk: &mut Walk, buffer: &mut [MaybeUninit<u8>]) -> Result<(), Halt> {
+        let fd = walk.fd.try_clone().map_err(|e| Error::io("open", &walk.top, e))?;
+        let mut entries = RawDir::new(&fd, buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|e| walk.failed("list", None, Errno::from_raw(e.raw_os_error())))?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            if entry.file_type() != FileType::Directory {
+                self.unlink_file(walk, name)?;
+            } else if walk.level().pending.len() < BATCH {
+                walk.level().pending.push(name.to_owned());
+            } else {
+                walk.level().more = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes one name; a directory whose type the filesystem did not tell becomes pending.
+    fn unlink_file(&mut self, walk: &mut Walk, name: &CStr) -> Result<(), Halt> {
+        match unlink(&walk.fd, name, UnlinkatFlags::NoRemoveDir, Some(&walk.fd)) {
+            Ok(()) => self.count(),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EISDIR) => {
+                walk.level().pending.push(name.to_owned());
+                Ok(())
+            }
+            Err(e) => Err(walk.failed("remove", Some(name), e).into()),
+        }
+    }
+
+    fn remove_emptied(&mut self, walk: &mut Walk, name: CString) -> Result<(), Halt> {
+        match unlink(&walk.fd, &name, UnlinkatFlags::RemoveDir, Some(&walk.fd)) {
+            Ok(()) => self.count(),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::ENOTEMPTY) => {
+                self.may_try_again().map_err(|e| walk.failed("remove", Some(&name), e))?;
+                walk.level().pending.push(name);
+                Ok(())
+            }
+            Err(e) => Err(walk.failed("remove", Some(&name), e).into()),
+        }
+    }
+
+    /// A directory may show entries only in a second pass (POSIX leaves it open what readdir shows while entries go),
+    /// but then each pass removes something.
+    fn may_try_again(&mut self) -> Result<(), Errno> {
+        if self.removed_at_last_refusal == Some(self.removed) {
+            return Err(Errno::ENOTEMPTY);
+        }
+        self.removed_at_last_refusal = Some(self.removed);
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), Halt> {
+        self.removed += 1;
+        if self.removed.is_multiple_of(REPORT_EVERY) && (self.on_progress)(self.removed).is_break() {
+            return Err(Halt::Stopped);
+        }
+        Ok(())
+    }
+}
+
+/// State of [`usage`].
+struct Count {
+    usage: Usage,
+    /// Files with several names that were counted.
+    linked: HashSet<Id>,
+    dev: u64,
+    start: Instant,
+    limit: Duration,
+}
+
+impl Count {
+    /// False if it is not complete.
+    fn tree(&mut self, walk: &mut Walk) -> Result<bool> {
+        let mut goes_on = self.scan(walk)?;
+        while goes_on {
+            let Some(name) = walk.level().pending.pop() else {
+                match walk.leave() {
+                    Ok(Left::To(_)) => continue,
+                    Ok(Left::Top) => return Ok(true),
+                    Ok(Left::Moved) | Err(Errno::ENOENT) => return Ok(false),
+                    Err(e) => return Err(walk.failed("open the parent of", None, e)),
+                }
+            };
+            match walk.enter(name.clone()) {
+                Ok(()) => goes_on = self.scan(walk)?,
+                Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => (),
+                Err(e) => return Err(walk.failed("open", Some(&name), e)),
+            }
+        }
+        Ok(false)
+    }
+
+    fn scan(&mut self, walk: &mut Walk) -> Result<bool> {
+        let mut buffer = std::mem::take(&mut walk.buffer);
+        let result = self.scan_into(walk, &mut buffer);
+        walk.buffer = buffer;
+        result
+    }
+
+    fn scan_into(&mut self, walk: &mut Walk, buffer: &mut [MaybeUninit<u8>]) -> Result<bool> {
+        let fd = walk.fd.try_clone().map_err(|e| Error::io("open", &walk.top, e))?;
+        let mut entries = RawDir::new(&fd, buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|e| walk.failed("list", None, Errno::from_raw(e.raw_os_error())))?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            match fstatat(&fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) if self.entry(&stat) => walk.level().pending.push(name.to_owned()),
+                Ok(_) | Err(Errno::ENOENT) => (),
+                Err(e) => return Err(walk.failed("examine", Some(name), e)),
+            }
+            if self.usage.entries.is_multiple_of(REPORT_EVERY) && self.start.elapsed() >= self.limit {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts one entry; true for a directory to be visited.
+    fn entry(&mut self, stat: &FileStat) -> bool {
+        self.usage.entries += 1;
+        let is_dir = is_type(stat, SFlag::S_IFDIR);
+        let is_first = is_dir || stat.st_nlink < 2 || self.linked.insert(id_of(stat));
+        if is_first && id_of(stat).0 == self.dev {
+            self.usage.bytes += blocks(stat);
+        }
+        is_dir
+    }
+}
+
+/// Opens a directory by one name, `..` included, on the same mount.
+///
+/// RESOLVE_NO_XDEV (Linux 5.6) also stops at a bind mount of the same filesystem, which st_dev does not show.
+fn open_below(dir: impl AsFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let resolve = ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    openat2(dir, name, OpenHow::new().flags(flags).resolve(resolve))
+}
+
+/// Unlinks `name`; if flags of it or of `flagged_dir` forbid that, without them.
+fn unlink(
+    dir: &OwnedFd,
+    name: &CStr,
+    how: UnlinkatFlags,
+    flagged_dir: Option<&OwnedFd>,
+) -> Result<(), Errno> {
+    match unlinkat(dir, name, how) {
+        Err(Errno::EPERM) => (),
+        result => return result,
+    }
+    if let Some(dir) = flagged_dir {
+        clear_flags(dir);
+    }
+    let file = open_flagged(dir, name);
+    let before = file.as_ref().and_then(clear_flags);
+    let result = unlinkat(dir, name, how);
+    // The inode may have a name outside this tree, and keeps its flags there.
+    if let (Some(file), Some(flags)) = (&file, before)
+        && fstat(file).is_ok_and(|stat| stat.st_nlink > 0 && !is_type(&stat, SFlag::S_IFDIR))
+    {
+        // Nothing depends on it here, and the unlink is what is reported.
+        let _ = ioctl_setflags(file, flags);
+    }
+    result
+}
+
+/// Opens what can carry flags; a device or a FIFO must not be opened.
+fn open_flagged(dir: &OwnedFd, name: &CStr) -> Option<OwnedFd> {
+    let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    if !is_type(&stat, SFlag::S_IFREG) && !is_type(&stat, SFlag::S_IFDIR) {
+        return None;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    openat(dir, name, flags, Mode::empty()).ok()
+}
+
+/// Clears the flags that forbid removal, and returns the flags before if any of them was set.
+fn clear_flags(file: &OwnedFd) -> Option<IFlags> {
+    let flags = ioctl_getflags(file).ok()?;
+    let forbidding = IFlags::IMMUTABLE | IFlags::APPEND;
+    let cleared = flags.intersects(forbidding) && ioctl_setflags(file, flags - forbidding).is_ok();
+    cleared.then_some(flags)
+}
+
+fn id_of(stat: &FileStat) -> Id {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// st_blocks counts 512 bytes, whatever the filesystem's block is.
+fn blocks(stat: &FileStat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0) * 512
+}
+
+fn is_type(stat: &FileStat, kind: SFlag) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == kind.bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::{mkdirat, mknodat};
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::process::Command;
+
+    /// A directory that goes away, whatever a test left in it.
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Dir {
+            let dir = std::env::temp_dir().join(format!("overlayd-tree-{}-{name}", std::process::id()));
+            fs::create_dir_all(dir.join("tree")).unwrap();
+            Dir(dir)
+        }
+
+        fn tree(&self) -> PathBuf {
+            self.0.join("tree")
+        }
+
+        fn remove(&self) -> Result<Removed> {
+            remove(&self.tree(), &mut |_| ControlFlow::Continue(()))
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = Command::new("chattr").args(["-R", "-f", "-i", "-a"]).arg(&self.0).status();
+            let _ = Command::new("rm").arg("-rf").arg(&self.0).status();
+        }
+    }
+
+    fn run(command: &str) -> bool {
+        Command::new("sh").args(["-c", command]).status().unwrap().success()
+    }
+
+    /// A chain of `depth` directories below `top`, with a file in each.
+    fn dig(top: &Path, depth: usize) {
+        let mut fd = open(top, OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..depth {
+            mkdirat(&fd, "directory", Mode::S_IRWXU).unwrap();
+            mknodat(&fd, "file", SFlag::S_IFREG, Mode::S_IRWXU, 0).unwrap();
+            fd = openat(&fd, "directory", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        }
+    }
+
+    #[test]
+    fn removes_every_kind_of_entry_and_no_link_target() {
+        let dir = Dir::new("kinds");
+        let tree = dir.tree();
+        fs::create_dir_all(dir.0.join("kept/inner")).unwrap();
+        symlink(dir.0.join("kept"), tree.join("link")).unwrap();
+        symlink("/nowhere", tree.join("dangling")).unwrap();
+        nix::unistd::mkfifo(&tree.join("fifo"), Mode::S_IRWXU).unwrap();
+        fs::hard_link("/proc/self/nothing", tree.join("x")).unwrap_err();
+        for name in ["a\nb", " ", "-rf", "*", "ä", "...", ".hidden"] {
+            fs::create_dir_all(tree.join("sub").join(name)).unwrap();
+            fs::write(tree.join(name), "x").unwrap();
+        }
+        fs::write(tree.join(OsStr::from_bytes(b"\xff\xfe")), "x").unwrap();
+        fs::write(tree.join("n".repeat(255)), "x").unwrap();
+        let before = usage(&tree, Duration::from_secs(10)).unwrap();
+        assert_eq!(dir.remove().unwrap(), Removed::All(before.entries + 1));
+        assert!(!tree.exists() && dir.0.join("kept/inner").exists());
+        assert_eq!(dir.remove().unwrap(), Removed::All(0));
+    }
+
+    #[test]
+    fn removes_what_is_no_directory() {
+        let dir = Dir::new("file");
+        for name in ["file", "link"] {
+            let path = dir.0.join(name);
+            if name == "file" {
+                fs::write(&path, "x").unwrap()
+            } else {
+                symlink(dir.tree(), &path).unwrap()
+            }
+            assert_eq!(remove(&path, &mut |_| ControlFlow::Break(())).unwrap(), Removed::All(1));
+        }
+        assert!(dir.tree().exists());
+        assert_eq!(remove(Path::new("/none/x"), &mut |_| ControlFlow::Break(())).unwrap(), Removed::All(0));
+        assert_eq!(
+            remove(Path::new("/"), &mut |_| ControlFlow::Break(())).unwrap_err().kind(),
+            Kind::InvalidArgs
+        );
+    }
+
+    #[test]
+    fn any_depth_is_removed() {
+        let dir = Dir::new("deep");
+        dig(&dir.tree(), 5000);
+        let before = usage(&dir.tree(), Duration::from_secs(60)).unwrap();
+        assert_eq!((before.entries, before.complete), (10_000, true));
+        assert_eq!(dir.remove().unwrap(), Removed::All(10_001));
+    }
+
+    #[test]
+    fn more_subdirectories_than_are_remembered_are_removed() {
+        let dir = Dir::new("wide");
+        for i in 0..2 * BATCH + 10 {
+            fs::create_dir(dir.tree().join(i.to_string())).unwrap();
+        }
+        assert_eq!(dir.remove().unwrap(), Removed::All(2 * BATCH as u64 + 11));
+    }
+
+    #[test]
+    fn stops_when_told_and_goes_on_when_called_again() {
+        let dir = Dir::new("stop");
+        for i in 0..1000 {
+            let sub = dir.tree().join((i % 7).to_string());
+            fs::create_dir_all(&sub).unwrap();
+            fs::write(sub.join(i.to_string()), "").unwrap();
+        }
+        let mut removed = 0;
+        let mut calls = 0;
+        loop {
+            match remove(&dir.tree(), &mut |_| ControlFlow::Break(())).unwrap() {
+                Removed::Stopped(n) => removed += n,
+                Removed::All(n) => break removed += n,
+            }
+            calls += 1;
+        }
+        assert_eq!((removed, calls), (1008, 3));
+    }
+
+    #[test]
+    fn flags_are_cleared_but_not_on_a_file_with_another_name_as_root() {
+        let dir = Dir::new("flags");
+        let tree = dir.tree();
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(tree.join("a/file"), "x").unwrap();
+        fs::write(dir.0.join("outside"), "x").unwrap();
+        fs::hard_link(dir.0.join("outside"), tree.join("a/inside")).unwrap();
+        let t = tree.display();
+        assert!(run(&format!(
+            "chattr +i {t}/a/inside {t}/a/b && chattr +a {t}/a/file {t}/a && chattr +i {t}"
+        )));
+        assert_eq!(dir.remove().unwrap(), Removed::All(5));
+        let outside = fs::File::open(dir.0.join("outside")).unwrap();
+        assert!(ioctl_getflags(&outside).unwrap().contains(IFlags::IMMUTABLE));
+    }
+
+    #[test]
+    fn a_mount_is_never_crossed_as_root() {
+        let dir = Dir::new("mount");
+        for (name, mount) in [("bind", "mount --bind $D/kept"), ("other", "mount -t tmpfs tmpfs")] {
+            fs::create_dir_all(dir.0.join("kept")).unwrap();
+            fs::write(dir.0.join("kept/file"), "x").unwrap();
+            let at = dir.tree().join("sub").join(name);
+            fs::create_dir_all(&at).unwrap();
+            // The test binary runs itself in a private mount namespace, where the mount is.
+            let test = std::env::current_exe().unwrap();
+            let command = format!(
+                "D={d}; exec unshare -m --propagation private sh -c '{mount} {at} && touch {at}/y && \
+                 OVERLAYD_TEST_TREE={t} exec {test} --exact --ignored --nocapture \
+                 {module}::removal_of_a_mounted_tree_is_refused'",
+                d = dir.0.display(),
+                mount = mount.replace("$D", dir.0.to_str().unwrap()),
+                at = at.display(),
+                t = dir.tree().display(),
+                test = test.display(),
+                module = module_path!().split_once("::").unwrap().1,
+            );
+            assert!(run(&command));
+            assert!(dir.0.join("kept/file").exists() && at.exists());
+            assert!(matches!(dir.remove().unwrap(), Removed::All(_)));
+            fs::create_dir(dir.tree()).unwrap();
+        }
+    }
+
+    #[test]
+    #[ignore = "called by a_mount_is_never_crossed_as_root, in a mount namespace"]
+    fn removal_of_a_mounted_tree_is_refused() {
+        let tree = PathBuf::from(std::env::var_os("OVERLAYD_TEST_TREE").unwrap());
+        let at = fs::read_dir(tree.join("sub")).unwrap().next().unwrap().unwrap().path();
+        for path in [&tree, &at] {
+            let error = remove(path, &mut |_| ControlFlow::Continue(())).unwrap_err();
+            assert_eq!(error.kind(), Kind::Refused, "{error}");
+            assert!(error.message().contains(at.to_str().unwrap()), "{error}");
+        }
+        assert!(at.join("y").exists());
+        assert_eq!(usage(&tree, Duration::from_secs(10)).unwrap().entries, 2);
+    }
+
+    #[test]
+    fn works_on_a_full_filesystem_as_root() {
+        let dir = Dir::new("full");
+        let image = dir.0.join("image");
+        let mount = dir.0.join("m");
+        fs::create_dir(&mount).unwrap();
+        let script = format!(
+            "truncate -s 8M {i} && mkfs.ext4 -q -N 64 {i} && mount -o loop {i} {m} && mkdir -p {m}/t/a/b/c && \
+             for n in $(seq 100); do : > {m}/t/a/$n || break; done 2>/dev/null; cat /dev/zero > {m}/t/zero 2>/dev/null; \
+             exec {test} --exact --ignored {module}::removal_of_a_full_tree",
+            i = image.display(),
+            m = mount.display(),
+            test = std::env::current_exe().unwrap().display(),
+            module = module_path!().split_once("::").unwrap().1,
+        );
+        let status = Command::new("unshare")
+            .args(["-m", "--propagation", "private", "sh", "-c", &script])
+            .env("OVERLAYD_TEST_TREE", mount.join("t"))
+            .status();
+        assert!(status.unwrap().success());
+    }
+
+    #[test]
+    #[ignore = "called by works_on_a_full_filesystem_as_root, in a mount namespace"]
+    fn removal_of_a_full_tree() {
+        let tree = PathBuf::from(std::env::var_os("OVERLAYD_TEST_TREE").unwrap());
+        let space = nix::sys::statvfs::statvfs(&tree).unwrap();
+        assert_eq!((space.blocks_available(), space.files_free()), (0, 0));
+        assert!(matches!(remove(&tree, &mut |_| ControlFlow::Continue(())).unwrap(), Removed::All(_)));
+    }
+
+    #[test]
+    fn usage_is_that_of_du_with_hard_links_counted_once() {
+        let dir = Dir::new("usage");
+        let tree = dir.tree();
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::write(tree.join("a/file"), vec![1; 100_000]).unwrap();
+        fs::hard_link(tree.join("a/file"), tree.join("a/b/file")).unwrap();
+        fs::File::create(tree.join("sparse")).unwrap().set_len(1 << 30).unwrap();
+        symlink("x", tree.join("link")).unwrap();
+        let found = usage(&tree, Duration::from_secs(10)).unwrap();
+        let du = Command::new("du").args(["-s", "-B1"]).arg(&tree).output().unwrap().stdout;
+        let du: u64 = String::from_utf8(du).unwrap().split('\t').next().unwrap().parse().unwrap();
+        assert_eq!(found, Usage { bytes: du, entries: 6, complete: true });
+        assert!(found.bytes < 300_000 && fs::metadata(tree.join("sparse")).unwrap().size() == 1 << 30);
+    }
+
+    #[test]
+    fn usage_ends_in_time() {
+        let dir = Dir::new("time");
+        dig(&dir.tree(), 300);
+        let found = usage(&dir.tree(), Duration::ZERO).unwrap();
+        assert!(!found.complete && found.entries <= REPORT_EVERY, "{found:?}");
+    }
+}
