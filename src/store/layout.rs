@@ -1,0 +1,115 @@
+//! Where each thing of the store lies. Paths only, no I/O.
+
+use std::path::{Path, PathBuf};
+
+/// The longest name an overlay may have, in bytes.
+pub const NAME_MAX: usize = 32;
+
+/// Paths below one store directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The layout of the store in `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Layout { root: root.into() }
+    }
+
+    /// The store directory.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `store.toml`.
+    pub fn record(&self) -> PathBuf {
+        self.root.join("store.toml")
+    }
+
+    /// The file that writers lock.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The ballast directory.
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
+    /// The directory of all overlays.
+    pub fn overlays(&self) -> PathBuf {
+        self.root.join("overlays")
+    }
+
+    /// One overlay's directory.
+    pub fn overlay(&self, name: &str) -> PathBuf {
+        self.overlays().join(name)
+    }
+
+    /// The pointer to the live generation.
+    pub fn current(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("current")
+    }
+
+    /// The pending request.
+    pub fn request(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("request.toml")
+    }
+
+    /// The outcome of the last request.
+    pub fn outcome(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("outcome.toml")
+    }
+
+    /// The directory of generations.
+    pub fn generations(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("generations")
+    }
+
+    /// One generation's directory.
+    pub fn generation(&self, name: &str, number: u64) -> PathBuf {
+        self.generations(name).join(number.to_string())
+    }
+
+    /// One generation's record.
+    pub fn generation_record(&self, name: &str, number: u64) -> PathBuf {
+        self.generation(name, number).join("generation.toml")
+    }
+
+    /// One generation's upperdir.
+    pub fn upper(&self, name: &str, number: u64) -> PathBuf {
+        self.generation(name, number).join("fs")
+    }
+
+    /// One generation's workdir.
+    pub fn work(&self, name: &str, number: u64) -> PathBuf {
+        self.generation(name, number).join("work")
+    }
+
+    /// Trees on their way out.
+    pub fn trash(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("trash")
+    }
+}
+
+/// Whether `name` may name an overlay: `[a-z0-9][a-z0-9-]{0,31}`.
+pub fn is_overlay_name(name: &str) -> bool {
+    let ok = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = name.as_bytes();
+    (1..=NAME_MAX).contains(&bytes.len()) && ok(bytes[0]) && bytes.iter().all(|&b| ok(b) || b == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(is_overlay_name("root"));
+        assert!(is_overlay_name("a-1"));
+        for bad in ["", "-a", "A", "a/b", "..", "a.b", &"a".repeat(33)] {
+            assert!(!is_overlay_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The store, format 1: records, pointer, lock, requests, trash. Reads are tolerant, writes are atomic.
+//!
+//! ```text
+//! <state filesystem>/overlayd/          0700
+//!   store.toml            format = 1, uuid, created, features = []
+//!   lock                  flock; opened with O_CREAT, never renamed
+//!   reserve/              ballast: a file of blocks and a number of inodes (invariant 10)
+//!   overlays/<name>/
+//!     current             number of the live generation; replaced by rename
+//!     request.toml        at most one pending request; removed last
+//!     outcome.toml        how the last request ended
+//!     generations/<n>/    generation.toml, fs/ (upperdir), work/ (workdir)
+//!     trash/              trees on their way out
+//! ```
+//!
+//! Invariant: a record that does not parse is reported with file and line, and never repaired by deletion.
+
+pub mod layout;
+pub mod lock;
+pub mod read;
+pub mod records;
+pub mod reserve;
+pub mod trash;
+pub mod write;
+
+pub use layout::Layout;
+pub use read::{OverlayView, StoreView};

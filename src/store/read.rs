@@ -1,0 +1,192 @@
+//! Reading a whole store into a value that plans are made from. Tolerant: damage is part of the value.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use super::layout::{Layout, is_overlay_name};
+use super::records::{self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, StoreRecord};
+use super::reserve;
+use crate::error::{Error, Kind, Result};
+use crate::sys::atomic;
+
+/// Features this program knows; format 1 has none.
+const FEATURES: &[&str] = &[];
+
+/// A store as it stands.
+#[derive(Clone, Debug)]
+pub struct StoreView {
+    /// `store.toml`.
+    pub record: StoreRecord,
+    /// Whether the ballast is whole.
+    pub reserve: bool,
+    /// Overlays by name.
+    pub overlays: BTreeMap<String, OverlayView>,
+}
+
+/// One overlay of a store as it stands.
+#[derive(Clone, Debug)]
+pub struct OverlayView {
+    /// The pointer; `Ok(None)` if there is none.
+    pub current: Result<Option<u64>>,
+    /// Generations by number.
+    pub generations: BTreeMap<u64, GenerationView>,
+    /// Directories in `generations/` that were never finished.
+    pub unfinished: Vec<String>,
+    /// The pending request.
+    pub request: Option<Result<RequestRecord>>,
+    /// How the last one ended.
+    pub outcome: Option<Result<OutcomeRecord>>,
+    /// Names in `trash/`.
+    pub trash: Vec<String>,
+}
+
+/// One generation as it stands.
+#[derive(Clone, Debug)]
+pub struct GenerationView {
+    /// `generation.toml`.
+    pub record: Result<GenerationRecord>,
+    /// Whether the upper holds nothing.
+    pub empty: bool,
+}
+
+impl OverlayView {
+    /// An overlay of which there is nothing yet.
+    pub fn absent() -> OverlayView {
+        OverlayView {
+            current: Ok(None),
+            generations: BTreeMap::new(),
+            unfinished: Vec::new(),
+            request: None,
+            outcome: None,
+            trash: Vec::new(),
+        }
+    }
+
+    /// The number that the next generation gets: above all that was ever seen.
+    pub fn next_number(&self) -> u64 {
+        let trashed = self.trash.iter().filter_map(|n| n.split('.').next()?.parse().ok());
+        let pointed = self.current.iter().flatten().copied();
+        self.generations.keys().copied().chain(trashed).chain(pointed).max().unwrap_or(0) + 1
+    }
+}
+
+/// Whether there is a store in this directory at all: a missing or an empty directory is none.
+pub fn exists(layout: &Layout) -> Result<bool> {
+    match fs::read_dir(layout.root()) {
+        Ok(mut entries) => Ok(entries.next().is_some()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("read", layout.root(), e)),
+    }
+}
+
+/// Reads the store. Only `store.toml` must be sound; other damage is reported in the value.
+pub fn load(layout: &Layout) -> Result<StoreView> {
+    let record = load_store_record(layout)?;
+    let mut overlays = BTreeMap::new();
+    for name in overlay_names(layout)? {
+        let view = load_overlay(layout, &name)?;
+        overlays.insert(name, view);
+    }
+    Ok(StoreView { record, reserve: reserve::is_whole(layout), overlays })
+}
+
+/// The names of the overlays in the store.
+pub fn overlay_names(layout: &Layout) -> Result<Vec<String>> {
+    Ok(names(&layout.overlays())?.into_iter().filter(|n| is_overlay_name(n)).collect())
+}
+
+/// The names in the trash of one overlay.
+pub fn trash_entries(layout: &Layout, overlay: &str) -> Result<Vec<String>> {
+    names(&layout.trash(overlay))
+}
+
+fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
+    let path = layout.record();
+    let Some(text) = atomic::read_optional(&path)? else {
+        return Err(Error::damaged(&path, None, "missing, but the directory is not empty"));
+    };
+    let record: StoreRecord = records::parse(&path, &text)?;
+    if record.format != FORMAT {
+        let what = format!(
+            "store format {} is not known to this overlayd, which reads format {FORMAT}",
+            record.format
+        );
+        return Err(Error::damaged(&path, None, what).remedy("use the overlayd that wrote it"));
+    }
+    match record.features.iter().find(|f| !FEATURES.contains(&f.as_str())) {
+        Some(feature) => Err(Error::damaged(&path, None, format!("unknown feature \"{feature}\""))
+            .remedy("use the overlayd that wrote it")),
+        None => Ok(record),
+    }
+}
+
+fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
+    let mut view = OverlayView::absent();
+    view.current = load_current(&layout.current(name));
+    for entry in names(&layout.generations(name))? {
+        match entry.parse::<u64>() {
+            Ok(number) if number > 0 && number.to_string() == entry => {
+                view.generations.insert(number, load_generation(layout, name, number));
+            }
+            _ => view.unfinished.push(entry),
+        }
+    }
+    view.request = load_optional(&layout.request(name));
+    view.outcome = load_optional(&layout.outcome(name));
+    view.trash = trash_entries(layout, name)?;
+    Ok(view)
+}
+
+fn load_current(path: &Path) -> Result<Option<u64>> {
+    let Some(text) = atomic::read_optional(path)? else { return Ok(None) };
+    match text.strip_suffix('\n').map(str::parse) {
+        Some(Ok(number)) if number > 0 => Ok(Some(number)),
+        _ => Err(Error::damaged(path, Some(1), "not the number of a generation")),
+    }
+}
+
+fn load_generation(layout: &Layout, name: &str, number: u64) -> GenerationView {
+    let path = layout.generation_record(name, number);
+    let record = match load_optional::<GenerationRecord>(&path) {
+        None => Err(Error::damaged(&path, None, "missing")),
+        Some(Ok(record)) if record.number != number => {
+            Err(Error::damaged(&path, None, format!("says that it is generation {}", record.number)))
+        }
+        Some(other) => other,
+    };
+    let record = record.and_then(|record| {
+        let missing =
+            [layout.upper(name, number), layout.work(name, number)].into_iter().find(|d| !d.is_dir());
+        missing.map_or(Ok(record), |d| Err(Error::damaged(d, None, "missing, or not a directory")))
+    });
+    let empty = fs::read_dir(layout.upper(name, number)).is_ok_and(|mut d| d.next().is_none());
+    GenerationView { record, empty }
+}
+
+fn load_optional<T: DeserializeOwned>(path: &Path) -> Option<Result<T>> {
+    match atomic::read_optional(path) {
+        Ok(None) => None,
+        Ok(Some(text)) => Some(records::parse(path, &text)),
+        Err(e) => Some(Err(e.with_kind(Kind::StoreDamaged))),
+    }
+}
+
+/// Names in a directory, sorted; none if it is missing. Hidden ones are temporary files of `sys::atomic`.
+fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", directory, e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|e| Error::io("read", directory, e))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|n| !n.starts_with('.'));
+    names.sort();
+    Ok(names)
+}

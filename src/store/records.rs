@@ -1,0 +1,183 @@
+//! The records of the store as they stand on disk: TOML, `version` first. No I/O here.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::path::Path;
+
+use crate::error::{Error, Result, line_of};
+
+/// The store format this program writes, and the only one it reads.
+pub const FORMAT: u32 = 1;
+/// The version of every record below.
+pub const RECORD_VERSION: u32 = 1;
+
+/// `store.toml`: what makes a directory a store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreRecord {
+    /// The store format; see [`FORMAT`].
+    pub format: u32,
+    /// Random, made with the store; requests are bound to it.
+    pub uuid: String,
+    /// Unix time in seconds.
+    pub created: u64,
+    /// Incompatible extensions in use. An unknown one means: do not touch.
+    pub features: Vec<String>,
+}
+
+/// `generation.toml`: one complete answer to "what is mounted".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct GenerationRecord {
+    /// See [`RECORD_VERSION`].
+    pub version: u32,
+    /// Its number; also the directory's name.
+    pub number: u64,
+    /// Unix time in seconds; may be wrong on a board without a clock.
+    pub created: u64,
+    /// Identity of the base it was made on.
+    pub base: String,
+    /// Overlayfs options, the same for all its life (invariant 9).
+    pub options: String,
+    /// Id of the request that made it; none for the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// A new generation with an empty upper.
+    Reset,
+}
+
+impl Action {
+    /// The word used in records, on the bus and on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Action::Reset => "reset",
+        }
+    }
+}
+
+/// `request.toml`: something to be done at the next boot, once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RequestRecord {
+    /// See [`RECORD_VERSION`].
+    pub version: u32,
+    /// Random; the generation made for it carries the same, so that it fires once.
+    pub id: String,
+    /// UUID of the store it is meant for.
+    pub store: String,
+    /// What to do.
+    pub action: Action,
+    /// Who asked, for people: `root (uid 0) via org.overlayd1`.
+    pub requested_by: String,
+    /// Unix time in seconds.
+    pub requested_at: u64,
+    /// Kernel boot id of the boot in which it was asked.
+    pub boot: String,
+}
+
+/// `outcome.toml`: how the last executed request ended. It survives the reset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OutcomeRecord {
+    /// See [`RECORD_VERSION`].
+    pub version: u32,
+    /// The request that was executed.
+    pub request: String,
+    /// What was done.
+    pub action: Action,
+    /// Who had asked.
+    pub requested_by: String,
+    /// Unix time in seconds of the request.
+    pub requested_at: u64,
+    /// Unix time in seconds of the execution; may be wrong on a board without a clock.
+    pub executed_at: u64,
+    /// Kernel boot id of the boot that executed it.
+    pub boot: String,
+    /// `done`; a failure is never recorded here, it leaves the request in place.
+    pub result: String,
+    /// The generation that was left, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_generation: Option<u64>,
+    /// The generation that was made.
+    pub to_generation: u64,
+}
+
+/// Parses a record; the error names file and line.
+pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    check_version(path, text)?;
+    toml::from_str(text).map_err(|e| {
+        let line = e.span().map(|s| line_of(text, s.start));
+        Error::damaged(path, line, e.message().trim())
+    })
+}
+
+/// Renders a record. The field order is the declaration order, so the version comes first.
+pub fn render<T: Serialize>(path: &Path, record: &T) -> Result<String> {
+    toml::to_string(record).map_err(|e| {
+        Error::new(crate::error::Kind::Failed, format!("failed to render {}: {e}", path.display()))
+    })
+}
+
+/// A record from the future is refused before its unknown content is looked at.
+fn check_version(path: &Path, text: &str) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Head {
+        version: Option<u32>,
+    }
+    match toml::from_str::<Head>(text) {
+        Ok(Head { version: Some(v) }) if v != RECORD_VERSION => Err(Error::damaged(
+            path,
+            None,
+            format_args!("version {v} is not known to this overlayd, which reads version {RECORD_VERSION}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generation() -> GenerationRecord {
+        GenerationRecord {
+            version: 1,
+            number: 3,
+            created: 12,
+            base: "squashfs:1".into(),
+            options: "index=off".into(),
+            request: None,
+        }
+    }
+
+    #[test]
+    fn a_record_survives_the_round_trip_with_its_version_first() {
+        let path = Path::new("generation.toml");
+        let text = render(path, &generation()).unwrap();
+        assert!(text.starts_with("version = 1\n"), "{text}");
+        assert_eq!(parse::<GenerationRecord>(path, &text).unwrap(), generation());
+    }
+
+    #[test]
+    fn garbage_is_named_with_file_and_line() {
+        let error = parse::<GenerationRecord>(Path::new("/s/generation.toml"), "version = 1\nnumber = x\n");
+        let text = error.unwrap_err().to_string();
+        assert!(text.starts_with("/s/generation.toml:2: "), "{text}");
+    }
+
+    #[test]
+    fn a_record_from_the_future_is_refused_by_its_version() {
+        let error = parse::<GenerationRecord>(Path::new("g"), "version = 9\nother = true\n").unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::StoreDamaged);
+        assert!(error.to_string().contains("version 9"), "{error}");
+    }
+
+    #[test]
+    fn an_empty_record_is_damage() {
+        assert!(parse::<GenerationRecord>(Path::new("g"), "").is_err());
+    }
+}

@@ -1,0 +1,111 @@
+//! The ballast (invariant 10): blocks and inodes set aside, so that a reset works on a full disk.
+//!
+//! ```text
+//! reserve/blocks     allocated, never read
+//! reserve/inodes/N   empty files: ext4 has a fixed number of inodes
+//! reserve/request    one block and one inode for the request itself, written in place and renamed
+//! reserve/whole      made last, removed first: without it the reserve is filled again
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+
+use super::layout::Layout;
+use crate::error::{Error, Result};
+use crate::sys::{atomic, space::Space};
+
+/// Inodes set aside: a generation needs eight, its mount and first boot some more.
+const INODES: usize = 64;
+/// Blocks set aside on a large filesystem, in bytes.
+const BYTES_MAX: u64 = 8 << 20;
+/// The part of a small filesystem that is set aside.
+const FRACTION: u64 = 32;
+/// Longer than any request.
+const SLOT_BYTES: usize = 4096;
+/// Below this much free space an operation releases the ballast first, in bytes and inodes.
+const LOW_BYTES: u64 = 2 << 20;
+const LOW_INODES: u64 = 32;
+
+/// How many bytes are set aside on a filesystem of this size.
+pub fn bytes_for(space: &Space) -> u64 {
+    (space.bytes_total / FRACTION).min(BYTES_MAX)
+}
+
+/// Whether there is so little space that the ballast has to go.
+pub fn is_low(space: &Space) -> bool {
+    space.bytes_free < LOW_BYTES || (space.inodes_total > 0 && space.inodes_free < LOW_INODES)
+}
+
+/// Whether the ballast fits with room to spare.
+pub fn fits(space: &Space) -> bool {
+    let inodes = space.inodes_total == 0 || space.inodes_free > 4 * INODES as u64;
+    inodes && space.bytes_free > 4 * bytes_for(space)
+}
+
+/// Whether the ballast is complete.
+pub fn is_whole(layout: &Layout) -> bool {
+    layout.reserve().join("whole").exists()
+}
+
+/// The file that becomes the request on a full disk.
+pub fn request_slot(layout: &Layout) -> PathBuf {
+    layout.reserve().join("request")
+}
+
+/// Sets `bytes` and the inodes aside. May be repeated.
+pub fn fill(layout: &Layout, bytes: u64) -> Result<()> {
+    let reserve = layout.reserve();
+    let inodes = reserve.join("inodes");
+    fs::create_dir_all(&inodes).map_err(|e| Error::io("make", &inodes, e))?;
+    for i in 0..INODES {
+        make_file(&inodes.join(i.to_string()))?;
+    }
+    let slot = request_slot(layout);
+    make_file(&slot)?.write_all(&[b' '; SLOT_BYTES]).map_err(|e| Error::io("write", &slot, e))?;
+    sync(&slot)?;
+    let blocks = reserve.join("blocks");
+    let length = i64::try_from(bytes).unwrap_or(i64::MAX);
+    fallocate(make_file(&blocks)?, FallocateFlags::empty(), 0, length)
+        .map_err(|e| Error::io("allocate", &blocks, e))?;
+    sync(&blocks)?;
+    atomic::write(&reserve.join("whole"), "")
+}
+
+/// Gives everything but the request's slot free.
+pub fn release(layout: &Layout) -> Result<()> {
+    let reserve = layout.reserve();
+    atomic::remove(&reserve.join("whole"))?;
+    // Truncating frees blocks at once; removing alone leaves that to a worker on XFS.
+    if let Ok(blocks) = OpenOptions::new().write(true).open(reserve.join("blocks")) {
+        blocks.set_len(0).and_then(|()| blocks.sync_all()).map_err(|e| Error::io("release", &reserve, e))?;
+    }
+    let inodes = reserve.join("inodes");
+    for i in 0..INODES {
+        match fs::remove_file(inodes.join(i.to_string())) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("release", &inodes, e));
+            }
+            _ => {}
+        }
+    }
+    nix::unistd::syncfs(File::open(&reserve).map_err(|e| Error::io("open", &reserve, e))?)
+        .map_err(|e| Error::io("sync", &reserve, e))
+}
+
+fn make_file(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| Error::io("create", path, e))
+}
+
+fn sync(path: &Path) -> Result<()> {
+    File::open(path).and_then(|f| f.sync_all()).map_err(|e| Error::io("sync", path, e))
+}
