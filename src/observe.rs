@@ -1,0 +1,169 @@
+//! The only reader of the machine: time, boot id, memory, the base, devices. It changes nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::cmdline;
+use crate::config::{Format, State};
+use crate::error::{Error, Kind, Result};
+use crate::plan::state::{DeviceFacts, Found};
+use crate::sys::block::{self, Paths};
+use crate::sys::mountinfo::{self, Mount};
+use crate::sys::space::Space;
+use crate::sys::superblock::{self, Superblock};
+use crate::sys::{inroot, process, space as sys_space};
+
+/// A point in time, and a fresh random id for whatever is made at it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// Unix time in seconds.
+    pub unix: u64,
+    /// Kernel boot id.
+    pub boot: String,
+    /// 128 random bits in hexadecimal.
+    pub random: String,
+}
+
+/// The base of an overlay.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Base {
+    /// Identity: see [`base`].
+    pub identity: String,
+    /// `squashfs:/dev/vda`.
+    pub lower: String,
+    /// Device node, if it lies on one.
+    pub device: Option<PathBuf>,
+    /// Whether its superblock is read-only.
+    pub read_only: bool,
+    /// Mounts below it, relative to it.
+    pub submounts: Vec<PathBuf>,
+}
+
+/// Now.
+pub fn moment() -> Moment {
+    Moment {
+        unix: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        boot: boot_id(),
+        // Without random numbers the boot id and the time still tell two requests apart.
+        random: process::random_hex::<16>().unwrap_or_default(),
+    }
+}
+
+/// The kernel's id of this boot; empty if it can not be read.
+pub fn boot_id() -> String {
+    read_line(Path::new("/proc/sys/kernel/random/boot_id")).unwrap_or_default()
+}
+
+/// The kernel command line; empty if it can not be read.
+pub fn kernel_command_line() -> String {
+    read_line(Path::new("/proc/cmdline")).unwrap_or_default()
+}
+
+/// RAM in bytes.
+pub fn ram() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    kib.unwrap_or(0u64) * 1024
+}
+
+/// Free space of the filesystem that `path` lies on.
+pub fn space(path: &Path) -> Result<Space> {
+    sys_space::of(path)
+}
+
+/// Stands for the base in a preview: the next boot will know it.
+pub fn unknown_base() -> Base {
+    Base { identity: "the base of the next boot".to_owned(), ..Base::default() }
+}
+
+/// The base mounted at `target`. Its identity is, best first: dm-verity root hash; filesystem UUID and the image's
+/// `IMAGE_ID`, `IMAGE_VERSION`, `BUILD_ID` (os-release(5)); filesystem UUID; digest of the superblock.
+pub fn base(target: &Path, kernel_command_line: &str, paths: &Paths) -> Result<Base> {
+    let mounts = mountinfo::read()?;
+    let mount = mountinfo::at(&mounts, target).ok_or_else(|| {
+        Error::new(Kind::Failed, format!("nothing is mounted at {}", target.display()))
+            .remedy("the root filesystem must be mounted before overlayd-early runs")
+    })?;
+    let device = block::node_of_dev(mount.major, mount.minor, paths);
+    let superblock = device.as_deref().and_then(|d| block::probe(d).ok().flatten());
+    let verity =
+        device.as_deref().filter(|d| is_verity(d, paths)).and_then(|_| verity_hash(kernel_command_line));
+    let submounts = mountinfo::below(&mounts, target);
+    Ok(Base {
+        identity: identity(mount, superblock.as_ref(), verity, &image_version(target)),
+        lower: format!(
+            "{}:{}",
+            mount.fstype,
+            device.as_deref().map_or(mount.source.clone(), |d| d.display().to_string())
+        ),
+        read_only: mount.superblock_is_read_only(),
+        submounts: submounts.iter().filter_map(|m| m.strip_prefix(target).ok().map(Path::to_owned)).collect(),
+        device,
+    })
+}
+
+/// The state device, before it is touched.
+pub fn device(node: &Path, config: &State, base: &Base) -> Result<DeviceFacts> {
+    let superblock = block::probe(node)?;
+    let found = superblock.map(|s| Found { fstype: s.fstype.name().to_owned(), uuid: s.uuid });
+    let may_format = found.is_none() && config.format == Format::IfBlank;
+    let canonical = |p: &Path| fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    Ok(DeviceFacts {
+        node: node.to_owned(),
+        read_only: block::is_read_only(node),
+        blank: may_format && is_blank(node)?,
+        holds_base: base.device.as_deref().is_some_and(|d| canonical(d) == canonical(node)),
+        found,
+    })
+}
+
+fn is_blank(node: &Path) -> Result<bool> {
+    let fail = |e| Error::io("read", node, e);
+    let file = fs::File::open(node).map_err(fail)?;
+    let size = block::size_bytes(&file).map_err(fail)?;
+    superblock::is_blank(&file, size).map_err(fail)
+}
+
+fn identity(mount: &Mount, superblock: Option<&Superblock>, verity: Option<String>, version: &str) -> String {
+    if let Some(hash) = verity {
+        return format!("verity:{hash}");
+    }
+    let own = match superblock {
+        Some(s) if !s.uuid.is_empty() => s.uuid.clone(),
+        Some(s) if !s.digest.is_empty() => s.digest.clone(),
+        _ => format!("{}:{}", mount.major, mount.minor),
+    };
+    let separator = if version.is_empty() { "" } else { " " };
+    format!("{}:{own}{separator}{version}", mount.fstype)
+}
+
+/// `IMAGE_ID`, `IMAGE_VERSION` and `BUILD_ID` of os-release(5), as far as they are set.
+fn image_version(root: &Path) -> String {
+    let read = |path: &str| inroot::read(root, Path::new(path)).ok().flatten();
+    let text = read("etc/os-release").or_else(|| read("usr/lib/os-release")).unwrap_or_default();
+    let value = |name: &str| {
+        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='))?;
+        Some(format!("{name}={}", line.trim_matches(['"', '\''])))
+    };
+    let values: Vec<String> =
+        ["IMAGE_ID", "IMAGE_VERSION", "BUILD_ID"].into_iter().filter_map(value).collect();
+    values.join(" ")
+}
+
+/// A device-mapper node says what it is in its uuid (`CRYPT-VERITY-…`, libcryptsetup).
+fn is_verity(node: &Path, paths: &Paths) -> bool {
+    let name = node.file_name().unwrap_or_default();
+    let uuid = paths.sys.join("class/block").join(name).join("dm/uuid");
+    read_line(&uuid).is_some_and(|u| u.starts_with("CRYPT-VERITY"))
+}
+
+fn verity_hash(kernel_command_line: &str) -> Option<String> {
+    cmdline::last_value(kernel_command_line, "roothash")
+}
+
+fn read_line(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok().map(|t| t.trim().to_owned())
+}

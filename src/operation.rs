@@ -1,0 +1,77 @@
+//! One function for each thing an administrator can ask for: lock, read, plan, execute.
+//!
+//! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::plan::{self, Step};
+use crate::store::records::RequestRecord;
+use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
+use crate::{exec, observe};
+
+/// Who asks, and from where: goes into the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// For people: `root (uid 0) via D-Bus`, `root (uid 0) via overlayctl --store`.
+    pub by: String,
+}
+
+/// A plan that was not carried out, or one that was.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The request that stands afterwards, or stood before (for a cancellation).
+    pub request: RequestRecord,
+    /// The steps that lead there; none if the same request stood already.
+    pub steps: Vec<Step>,
+}
+
+/// What a reset of `overlay` would write now, and what the next boot would do. Changes nothing.
+pub fn preview_reset(store: &Path, overlay: &str, asked: &Asked) -> Result<Preview> {
+    let view = open(store)?;
+    let now = observe::moment();
+    let planned = plan::reset::request(&view, overlay, &asked.by, &now)?;
+    let at_boot = plan::reset::execution(&view, overlay, &planned.request, &observe::unknown_base(), &now)?;
+    Ok(Preview { now: planned.steps, at_boot })
+}
+
+/// What would happen, for `--dry-run`.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Steps executed by the request itself.
+    pub now: Vec<Step>,
+    /// Steps executed by the next boot.
+    pub at_boot: Vec<Step>,
+}
+
+/// Asks for a reset of `overlay` at the next boot. Asking twice succeeds and changes nothing.
+pub fn request_reset(store: &Path, overlay: &str, asked: &Asked) -> Result<Planned> {
+    let _lock = StoreLock::exclusive(&Layout::new(store))?;
+    let view = open(store)?;
+    let planned = plan::reset::request(&view, overlay, &asked.by, &observe::moment())?;
+    exec::store::run(&Layout::new(store), &planned.steps)?;
+    Ok(planned)
+}
+
+/// Takes the pending request of `overlay` back. A damaged one is set aside, not read.
+pub fn cancel(store: &Path, overlay: &str) -> Result<Vec<Step>> {
+    let _lock = StoreLock::exclusive(&Layout::new(store))?;
+    let steps = plan::reset::cancel(&open(store)?, overlay)?;
+    exec::store::run(&Layout::new(store), &steps)?;
+    Ok(steps)
+}
+
+/// Deletes what lies in every overlay's trash, then fills the reserve again. Long; `on_progress` may stop it,
+/// and stopping or losing power leaves nothing that cannot be continued.
+pub fn empty_trash(store: &Path, on_progress: &mut trash::OnProgress<'_>) -> Result<trash::Deleted> {
+    let layout = Layout::new(store);
+    let deleted = trash::empty(&layout, on_progress)?;
+    let _lock = StoreLock::exclusive(&layout)?;
+    let view = open(store)?;
+    exec::store::run(&layout, &plan::state::refill(&view, &observe::space(store)?))?;
+    Ok(deleted)
+}
+
+fn open(store: &Path) -> Result<StoreView> {
+    read::load(&Layout::new(store))
+}

@@ -1,0 +1,28 @@
+//! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
+
+pub mod boot;
+pub mod reset;
+pub mod state;
+pub mod steps;
+
+use crate::error::Kind;
+
+pub use steps::Step;
+
+/// Why something is not done, and what the administrator can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// For the error's name on the bus.
+    pub kind: Kind,
+    /// A lower-case clause.
+    pub reason: String,
+    /// What helps; empty if nothing does.
+    pub remedy: String,
+}
+
+impl Refusal {
+    /// A refusal with a reason and a remedy.
+    pub fn new(kind: Kind, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Refusal { kind, reason: reason.into(), remedy: remedy.into() }
+    }
+}

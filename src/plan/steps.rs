@@ -1,0 +1,131 @@
+//! Steps: a plan is a list of these. Data only; `exec` knows how, `--dry-run` prints them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::store::records::{GenerationRecord, OutcomeRecord, RequestRecord, StoreRecord};
+use crate::sys::overlay::Overlay;
+
+/// One thing to do. Each may be repeated after an interruption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Check the state filesystem.
+    Fsck {
+        /// Device node.
+        device: PathBuf,
+        /// Filesystem type.
+        fstype: String,
+        /// Even if it says that it is clean.
+        force: bool,
+    },
+    /// Make the state filesystem.
+    Format {
+        /// Device node.
+        device: PathBuf,
+        /// Filesystem type.
+        fstype: String,
+    },
+    /// Mount the state filesystem.
+    MountState {
+        /// Device node.
+        device: PathBuf,
+        /// Filesystem type.
+        fstype: String,
+        /// Comma-separated options.
+        options: String,
+    },
+    /// Make the store.
+    CreateStore(StoreRecord),
+    /// Set ballast of so many bytes aside.
+    FillReserve(u64),
+    /// Give the ballast free.
+    ReleaseReserve,
+    /// Make a generation with an empty upper.
+    MakeGeneration(String, GenerationRecord),
+    /// Move the pointer of an overlay to a generation.
+    PointCurrent(String, u64),
+    /// Write a request.
+    WriteRequest(String, RequestRecord),
+    /// Write how a request ended.
+    WriteOutcome(String, OutcomeRecord),
+    /// Rename a directory of `generations/` into the trash.
+    Discard(String, String),
+    /// Remove the request.
+    RemoveRequest(String),
+    /// Rename an unreadable request out of the way.
+    SetRequestAside(String),
+    /// Make the base's superblock read-only.
+    ProtectBase,
+    /// Show the base, read-only, at this place.
+    ExposeBase(PathBuf),
+    /// Mount a RAM filesystem for a volatile upper, with so many bytes and inodes, at this place.
+    MountVolatile {
+        /// Mount point.
+        at: PathBuf,
+        /// Cap.
+        bytes: u64,
+        /// Cap.
+        inodes: u64,
+    },
+    /// Mount the overlay, try it out, attach it over the base, and what was mounted below the base again in it.
+    MountOverlay {
+        /// What to mount.
+        overlay: Overlay,
+        /// Mount points below the base, relative to it.
+        submounts: Vec<PathBuf>,
+    },
+    /// Show the store, guarded, at `/run/overlayd/store`.
+    ExposeStore,
+    /// Leave what the booted system needs: the shutdown step, the drop-in, the link to the base's device.
+    PrepareHost,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Fsck { device, fstype, force } => {
+                write!(f, "check {fstype} on {}{}", device.display(), if *force { " (forced)" } else { "" })
+            }
+            Step::Format { device, fstype } => write!(f, "make {fstype} on {}", device.display()),
+            Step::MountState { device, fstype, options } => {
+                write!(f, "mount {fstype} on {} with {options}", device.display())
+            }
+            Step::CreateStore(record) => write!(f, "create store {}", record.uuid),
+            Step::FillReserve(bytes) => write!(f, "set {bytes} bytes aside for a reset on a full disk"),
+            Step::ReleaseReserve => f.write_str("release what was set aside for a reset on a full disk"),
+            Step::MakeGeneration(overlay, record) => {
+                write!(f, "make generation {} of {overlay} on {}", record.number, record.base)
+            }
+            Step::PointCurrent(overlay, number) => {
+                write!(f, "make generation {number} of {overlay} the live one")
+            }
+            Step::WriteRequest(overlay, record) => {
+                write!(
+                    f,
+                    "record the request to {} {overlay}, by {}",
+                    record.action.word(),
+                    record.requested_by
+                )
+            }
+            Step::WriteOutcome(overlay, record) => {
+                write!(f, "record that {} of {overlay} is {}", record.action.word(), record.result)
+            }
+            Step::Discard(overlay, name) => write!(f, "move generation {name} of {overlay} to the trash"),
+            Step::RemoveRequest(overlay) => write!(f, "remove the request for {overlay}"),
+            Step::SetRequestAside(overlay) => write!(f, "set the unreadable request for {overlay} aside"),
+            Step::ProtectBase => f.write_str("make the base's filesystem read-only"),
+            Step::ExposeBase(at) => write!(f, "show the base at {}", at.display()),
+            Step::MountVolatile { at, bytes, inodes } => {
+                write!(f, "mount a RAM filesystem of {bytes} bytes and {inodes} inodes at {}", at.display())
+            }
+            Step::MountOverlay { overlay, submounts } => {
+                let Overlay { name, upper, lowers, options, .. } = overlay;
+                let (upper, lowers) = (upper.display(), lowers.len());
+                write!(f, "mount overlay {name} with upper {upper} over {lowers} lower, options {options}")?;
+                submounts.iter().try_for_each(|path| write!(f, ", carrying {} over", path.display()))
+            }
+            Step::ExposeStore => f.write_str("show the store"),
+            Step::PrepareHost => f.write_str("prepare the booted system"),
+        }
+    }
+}
