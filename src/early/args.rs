@@ -1,0 +1,89 @@
+//! Which task, by the name the program is called by or by its first argument.
+
+use std::path::{Path, PathBuf};
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Mount the overlay over this directory.
+    Boot {
+        /// The mounted base.
+        sysroot: PathBuf,
+    },
+    /// Unmount what systemd-shutdown could not, then end: `poweroff`, `reboot`, `halt` or `kexec`.
+    Shutdown {
+        /// The verb.
+        verb: String,
+    },
+    /// Print the help.
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// The help text.
+pub const HELP: &str = "\
+Usage: overlayd-early boot --sysroot DIR
+       overlayd-early shutdown poweroff|reboot|halt|kexec
+
+  boot      mount the configured overlay over the root that is mounted at DIR; runs in the initramfs
+  shutdown  unmount the old root and the state filesystem; runs as /run/initramfs/shutdown
+
+  --help, --version
+
+See overlayd-early(8) and overlayd.toml(5).
+";
+
+/// Parses the arguments, the program's name first. The error is for people.
+pub fn parse(arguments: &[String]) -> Result<Task, String> {
+    let called = arguments
+        .first()
+        .map(|a| Path::new(a).file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let rest: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    if called.as_deref() == Some("shutdown") {
+        return Ok(shutdown(rest.first().copied()));
+    }
+    match rest[..] {
+        ["boot", "--sysroot", dir] | ["boot", dir] if dir.starts_with('/') => {
+            Ok(Task::Boot { sysroot: dir.into() })
+        }
+        ["boot", ..] => Err("boot needs --sysroot and an absolute path".to_owned()),
+        ["shutdown", ..] => Ok(shutdown(rest.get(1).copied())),
+        ["--help" | "-h" | "help"] => Ok(Task::Help),
+        ["--version" | "-V"] => Ok(Task::Version),
+        [] => Err("what shall be done? See --help".to_owned()),
+        [first, ..] => Err(format!("unknown task \"{first}\"; see --help")),
+    }
+}
+
+/// systemd-shutdown gives the verb first; options follow.
+fn shutdown(verb: Option<&str>) -> Task {
+    Task::Shutdown { verb: verb.unwrap_or("poweroff").to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Result<Task, String> {
+        parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn tasks() {
+        assert_eq!(of("overlayd-early boot --sysroot /root"), Ok(Task::Boot { sysroot: "/root".into() }));
+        assert_eq!(
+            of("/run/initramfs/shutdown reboot --log-level 6"),
+            Ok(Task::Shutdown { verb: "reboot".into() })
+        );
+        assert_eq!(of("overlayd-early --version"), Ok(Task::Version));
+        for bad in [
+            "overlayd-early",
+            "overlayd-early boot",
+            "overlayd-early boot --sysroot root",
+            "overlayd-early x",
+        ] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Early boot, from the configuration to the handoff: observe, plan, execute, or fall back.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::state::{self, Brought};
+use crate::config::{self, Config, Mode};
+use crate::error::{Error, Result};
+use crate::exec::mounts::{self, Places};
+use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
+use crate::observe;
+use crate::plan::Step;
+use crate::plan::boot::{self, BootPlan, Disk, Facts};
+use crate::store::lock::StoreLock;
+use crate::store::read;
+use crate::sys::block::Paths;
+use crate::sys::{mount, process};
+
+/// Mounts the overlay over `sysroot`. An error means `fallback = "fail"`, or that not even the base is there.
+pub fn run(sysroot: &Path) -> Result<()> {
+    let started = Instant::now();
+    let run = PathBuf::from("/run");
+    let handoff_path = Path::new(handoff::BOOT_TOML);
+    if handoff::load(handoff_path).ok().flatten().is_some() {
+        tracing::info!("nothing to do: early boot ran already");
+        return Ok(());
+    }
+    let command_line = observe::kernel_command_line();
+    let loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
+    let config_problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    let facts = Facts {
+        base: observe::base(sysroot, &command_line, &Paths::default())?,
+        ram: observe::ram(),
+        now: observe::moment(),
+        run: run.join("overlayd/root"),
+        new_uuid: process::random_uuid()?,
+    };
+    let state_at = run.join("overlayd/state");
+    make_run_dir(&run.join("overlayd"))?;
+    let brought = if wants_disk(&loaded.config, &config_problems) {
+        state::bring_up(&loaded.config.state, &facts.base, &state_at, &Paths::default())
+    } else {
+        Brought { disk: Disk::NotWanted, state: None, waited: Duration::ZERO, problems: Vec::new() }
+    };
+    let places = Places {
+        sysroot: sysroot.to_owned(),
+        run,
+        layout: match &brought.disk {
+            Disk::Mounted { layout, .. } => Some(layout.clone()),
+            _ => None,
+        },
+        base_device: facts.base.device.clone(),
+    };
+    let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
+    if matches!(brought.disk, Disk::Mounted { .. }) {
+        // Only the store stays visible; the overlay keeps the filesystem itself.
+        mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));
+    }
+    let (plan, problems) = done?;
+    let took = started.elapsed().saturating_sub(brought.waited);
+    let handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
+    report(&handoff);
+    want_cleanup(&handoff, &places);
+    handoff::save(handoff_path, &handoff)
+}
+
+/// Open to everyone: what lies in it guards itself.
+fn make_run_dir(path: &Path) -> Result<()> {
+    std::fs::DirBuilder::new()
+        .mode(0o755)
+        .recursive(true)
+        .create(path)
+        .map_err(|e| Error::io("make", path, e))
+}
+
+fn wants_disk(config: &Config, problems: &[String]) -> bool {
+    problems.is_empty() && config.root().mode == Mode::Persistent
+}
+
+/// The plan, or the fallback, or at the very least the base as it is.
+fn carry_out(
+    config: &Config,
+    config_problems: &[String],
+    facts: &Facts,
+    disk: &Disk,
+    places: &Places,
+) -> Result<(BootPlan, Vec<String>)> {
+    let plan = boot::root(config, config_problems, facts, disk)?;
+    let degraded = plan.reason.is_some();
+    let first = execute(&plan, places).map(|problems| (plan, problems));
+    let failed = match first {
+        Ok(done) if degraded => return Ok(with_store(done, places)),
+        Ok(done) => return Ok(done),
+        Err(e) => e,
+    };
+    tracing::error!("{failed}");
+    let plan = boot::fallback(config.root(), facts, &failed.to_string())?;
+    match execute(&plan, places).map(|problems| (plan, problems)) {
+        Ok(done) => Ok(with_store(done, places)),
+        Err(second) => {
+            tracing::error!("{second}");
+            let plan = boot::read_only(facts, Some(format!("{failed}; and the fallback failed: {second}")));
+            let problems = execute(&plan, places).unwrap_or_else(|third| vec![third.to_string()]);
+            Ok((plan, problems))
+        }
+    }
+}
+
+/// In the fallback the store is shown nevertheless: whoever repairs the machine needs it.
+fn with_store((plan, mut problems): (BootPlan, Vec<String>), places: &Places) -> (BootPlan, Vec<String>) {
+    let shown = mounts::run(places, &[Step::ExposeStore]);
+    problems.extend(shown.unwrap_or_else(|e| vec![e.to_string()]));
+    (plan, problems)
+}
+
+fn execute(plan: &BootPlan, places: &Places) -> Result<Vec<String>> {
+    // The lock lies in the store: while that is being made there is nothing to guard.
+    let lock = match &places.layout {
+        Some(layout) if plan.mode == Mode::Persistent && read::exists(layout)? => {
+            Some(StoreLock::exclusive(layout)?)
+        }
+        _ => None,
+    };
+    let problems = mounts::run(places, &plan.steps);
+    drop(lock);
+    problems
+}
+
+fn handoff(
+    config: &Config,
+    facts: &Facts,
+    plan: BootPlan,
+    brought: Brought,
+    problems: Vec<String>,
+    took: Duration,
+) -> Handoff {
+    let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    let root = HandoffOverlay {
+        target: config.root().target.display().to_string(),
+        configured: config.root().mode,
+        mode: plan.mode,
+        reason: plan.reason,
+        lowers: vec![facts.base.lower.clone()],
+        base: facts.base.identity.clone(),
+        generation: plan.generation,
+        options: plan.options,
+        executed: plan.executes,
+    };
+    Handoff {
+        version: 1,
+        boot_id: facts.now.boot.clone(),
+        boot_mode: BootMode::Initrd,
+        took_ms: millis(took),
+        waited_ms: millis(brought.waited),
+        problems: [brought.problems, plan.problems, problems].concat(),
+        state: brought.state,
+        overlay: [("root".to_owned(), root)].into(),
+    }
+}
+
+fn report(handoff: &Handoff) {
+    for problem in &handoff.problems {
+        tracing::warn!("{problem}");
+    }
+    for (name, overlay) in &handoff.overlay {
+        let (mode, took) = (overlay.mode.word(), handoff.took_ms);
+        match &overlay.reason {
+            Some(reason) => {
+                tracing::error!("overlay {name} is {mode}, not {}: {reason}", overlay.configured.word())
+            }
+            None => tracing::info!("overlay {name} is {mode}, after {took} ms"),
+        }
+    }
+}
+
+/// The flag for the unit that deletes the trash and reports, once the system is up.
+fn want_cleanup(handoff: &Handoff, places: &Places) {
+    let trash = places.layout.as_ref().is_some_and(|_| {
+        let visible = crate::store::Layout::new(handoff::RUN_STORE);
+        read::overlay_names(&visible)
+            .unwrap_or_default()
+            .iter()
+            .any(|name| read::trash_entries(&visible, name).is_ok_and(|t| !t.is_empty()))
+    });
+    let notable = handoff.overlay.values().any(|o| o.reason.is_some() || o.executed.is_some());
+    if trash || notable {
+        std::fs::write(handoff::CLEANUP_WANTED, "")
+            .map_err(|e| Error::io("write", handoff::CLEANUP_WANTED, e))
+            .unwrap_or_else(|e| tracing::warn!("{e}"));
+    }
+}

@@ -1,0 +1,6 @@
+//! `overlayd-early`: what runs without a bus, a daemon or udev. Each task is a short linear program.
+
+pub mod args;
+pub mod boot;
+pub mod shutdown;
+pub mod state;

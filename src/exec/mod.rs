@@ -1,0 +1,6 @@
+//! Steps become system calls, in order. It never reads configuration and decides nothing.
+
+pub mod disk;
+pub mod host;
+pub mod mounts;
+pub mod store;

@@ -1,0 +1,140 @@
+//! The steps that mount: the base's view, the volatile upper, the overlay, the store's guarded view.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::{host, store};
+use crate::error::{Error, Result};
+use crate::plan::Step;
+use crate::store::Layout;
+use crate::sys::mount::{self, FsContext};
+use crate::sys::overlay::{self, Overlay};
+use crate::sys::probe::{self, Verdict};
+use crate::sys::{mountinfo, rootdir};
+
+/// Where things are while a boot plan is executed.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// The mounted base, over which the overlay goes.
+    pub sysroot: PathBuf,
+    /// `/run`.
+    pub run: PathBuf,
+    /// Where the store is mounted while early boot works on it.
+    pub layout: Option<Layout>,
+    /// The base's block device, if it has one.
+    pub base_device: Option<PathBuf>,
+}
+
+impl Places {
+    /// `/run/overlayd`.
+    pub fn overlayd(&self) -> PathBuf {
+        self.run.join("overlayd")
+    }
+
+    /// Directory for what is needed only while mounting.
+    fn scratch(&self, name: &str) -> PathBuf {
+        self.overlayd().join("root").join(name)
+    }
+}
+
+/// Executes a boot plan. Problems that do not stop it are returned.
+pub fn run(places: &Places, steps: &[Step]) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for step in steps {
+        let of_store = match &places.layout {
+            Some(layout) => store::apply(layout, step)?,
+            None => false,
+        };
+        if !of_store {
+            problems.extend(apply(places, step)?);
+        }
+    }
+    Ok(problems)
+}
+
+fn apply(places: &Places, step: &Step) -> Result<Option<String>> {
+    match step {
+        Step::ProtectBase => return protect_base(places),
+        Step::ExposeBase(at) => expose_base(places, at)?,
+        Step::MountVolatile { at, bytes, inodes } => mount_volatile(at, *bytes, *inodes)?,
+        Step::MountOverlay { overlay, submounts } => return mount_overlay(places, overlay, submounts),
+        Step::ExposeStore => expose_store(places)?,
+        Step::PrepareHost => return host::prepare(places),
+        _ => {}
+    }
+    Ok(None)
+}
+
+/// Invariant 11. A base that other mounts keep writable is reported, and does not stop the boot.
+fn protect_base(places: &Places) -> Result<Option<String>> {
+    let mounts = mountinfo::read()?;
+    if mountinfo::at(&mounts, &places.sysroot).is_some_and(mountinfo::Mount::superblock_is_read_only) {
+        return Ok(None);
+    }
+    Ok(mount::superblock_read_only(&places.sysroot).err().map(|e| format!("the base stays writable: {e}")))
+}
+
+fn expose_base(places: &Places, at: &Path) -> Result<()> {
+    if mountinfo::at(&mountinfo::read()?, at).is_some() {
+        return Ok(());
+    }
+    make_dir(at)?;
+    mount::attach(mount::clone_tree(&places.sysroot)?, at)?;
+    mount::read_only_view(at)
+}
+
+fn mount_volatile(at: &Path, bytes: u64, inodes: u64) -> Result<()> {
+    make_dir(at)?;
+    let context = FsContext::new("tmpfs", "RAM filesystem for a volatile upper")?;
+    context.string("source", "overlayd")?;
+    context.string("size", bytes.to_string())?;
+    context.string("nr_inodes", inodes.to_string())?;
+    context.string("mode", "0700")?;
+    let mounted = context.mount(mount::PRIVATE)?;
+    mount::attach(&mounted, at)?;
+    mount::restrict(at, false)?;
+    make_dir(&at.join("fs"))?;
+    make_dir(&at.join("work"))
+}
+
+fn mount_overlay(places: &Places, overlay: &Overlay, submounts: &[PathBuf]) -> Result<Option<String>> {
+    let carried = submounts
+        .iter()
+        .map(|path| {
+            mount::clone_tree(&places.sysroot.join(path)).map(|tree| (places.sysroot.join(path), tree))
+        })
+        .collect::<Result<Vec<(PathBuf, OwnedFd)>>>()?;
+    let scratch = places.scratch("scratch");
+    let beside = overlay.upper.with_file_name("probe");
+    let tried = probe::layers(&places.scratch("probe"), &beside, &overlay.work, &overlay.options, &scratch)?;
+    if let Some(base) = overlay.lowers.first() {
+        rootdir::adopt(base, &overlay.upper)?;
+    }
+    let mounted = overlay::mount(overlay, &scratch)?;
+    let times = rootdir::times(&mounted)?;
+    let verdict = probe::merged(&mounted)?;
+    rootdir::set_times(&mounted, times)?;
+    mount::attach(&mounted, &places.sysroot)?;
+    for (target, tree) in carried {
+        mount::attach(tree, &target)?;
+    }
+    let full = tried == Verdict::Full || verdict == Verdict::Full;
+    Ok(full.then(|| "the state filesystem is full: nothing more can be written".to_owned()))
+}
+
+/// The store alone becomes visible, guarded by its mount flags; the rest of the state filesystem does not.
+fn expose_store(places: &Places) -> Result<()> {
+    let Some(layout) = &places.layout else { return Ok(()) };
+    let at = places.overlayd().join("store");
+    make_dir(&at)?;
+    mount::attach(mount::clone_tree(layout.root())?, &at)?;
+    mount::restrict(&at, true)
+}
+
+fn make_dir(path: &Path) -> Result<()> {
+    let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
+    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
+        .map_err(|e| Error::io("make", path, e))
+}

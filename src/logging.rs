@@ -1,0 +1,167 @@
+//! Where messages go: `/dev/kmsg` in early boot; the journal, or stderr on a terminal, later. MESSAGE_IDs.
+
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::sync::Mutex;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+/// Ids of the messages that tell a change of state; explained in `config/catalog/overlayd.catalog`.
+pub mod message_id {
+    /// Somebody asked for a reset.
+    pub const RESET_REQUESTED: &str = "01a90e723408db133a655e17b0f2a3a0";
+    /// A boot executed a reset.
+    pub const RESET_EXECUTED: &str = "d6247bd12cb5e53193a5bf1af83ceed6";
+    /// A pending request was taken back.
+    pub const REQUEST_CANCELLED: &str = "315c5c24076aa5db5c1e8f98e465fd98";
+    /// An overlay is not in its configured mode.
+    pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
+    /// The trash is empty.
+    pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
+}
+
+/// Sends messages to the kernel log, or to stderr where there is none. For `overlayd-early`.
+pub fn init_early() {
+    let kmsg = OpenOptions::new().write(true).open("/dev/kmsg").ok();
+    let level = if std::env::var_os("OVERLAYD_DEBUG").is_some() { Level::DEBUG } else { Level::INFO };
+    // It fails only if somebody set one before, and then that one is right.
+    let _ = tracing::subscriber::set_global_default(Lines { kmsg: kmsg.map(Mutex::new), level });
+}
+
+/// One line a message, without spans.
+struct Lines {
+    kmsg: Option<Mutex<File>>,
+    level: Level,
+}
+
+impl Subscriber for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let line = format!("overlayd-early[{}]: {}{}\n", std::process::id(), text.message, text.fields);
+        // A log that can not be written has nowhere to tell it.
+        let _ = match &self.kmsg {
+            Some(kmsg) => kmsg.lock().map(|mut f| {
+                f.write_all(format!("<{}>{line}", priority(*event.metadata().level())).as_bytes())
+            }),
+            None => Ok(std::io::stderr().write_all(line.as_bytes())),
+        };
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// syslog(3) priorities, facility daemon (3 << 3).
+fn priority(level: Level) -> u8 {
+    let severity = match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    };
+    (3 << 3) | severity
+}
+
+#[derive(Default)]
+struct Text {
+    message: String,
+    fields: String,
+}
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        // Writing to a String can not fail.
+        let _ = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.fields, " {name}={value:?}"),
+        };
+    }
+}
+
+#[cfg(feature = "host")]
+pub use host::{LogHandle, init_host};
+
+#[cfg(feature = "host")]
+mod host {
+    use std::fmt::Debug;
+    use std::io::{IsTerminal, Write as _};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU8, Ordering};
+
+    use tracing::{Event, Level, Metadata, Subscriber};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+    use tracing_subscriber::registry::Registry;
+
+    /// The log level, changeable while running (LogControl1).
+    #[derive(Clone, Debug)]
+    pub struct LogHandle(Arc<AtomicU8>);
+
+    impl LogHandle {
+        /// The least severe level that is logged.
+        pub fn level(&self) -> Level {
+            LADDER[usize::from(self.0.load(Ordering::Relaxed)).min(LADDER.len() - 1)]
+        }
+
+        /// Logs `level` and all that is more severe from now on.
+        pub fn set_level(&self, level: Level) {
+            let step = LADDER.iter().position(|l| *l == level).unwrap_or(2);
+            self.0.store(u8::try_from(step).unwrap_or(2), Ordering::Relaxed);
+            tracing::callsite::rebuild_interest_cache();
+        }
+    }
+
+    const LADDER: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+
+    /// Sends messages to the journal, or to stderr on a terminal and where no journal is. For the daemon.
+    pub fn init_host() -> LogHandle {
+        let levels = LogHandle(Arc::new(AtomicU8::new(2)));
+        let journal = match std::io::stderr().is_terminal() {
+            true => None,
+            false => tracing_journald::layer().ok().map(|l| l.with_field_prefix(None)),
+        };
+        let stderr = journal.is_none().then_some(Stderr);
+        let subscriber = Registry::default().with(Filter(levels.clone())).with(journal).with(stderr);
+        // It fails only if somebody set one before, and then that one is right.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        levels
+    }
+
+    /// Lets through what [`LogHandle`] says, and of other crates warnings only.
+    struct Filter(LogHandle);
+
+    impl<S: Subscriber> Layer<S> for Filter {
+        fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+            let own = metadata.target().starts_with("overlayd");
+            *metadata.level() <= if own { self.0.level() } else { Level::WARN }
+        }
+    }
+
+    struct Stderr;
+
+    impl<S: Subscriber> Layer<S> for Stderr {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut text = super::Text::default();
+            event.record(&mut text);
+            let level = event.metadata().level().as_str().to_lowercase();
+            // A log that can not be written has nowhere to tell it.
+            let _ = writeln!(std::io::stderr(), "{level}: {}{}", text.message, text.fields);
+        }
+    }
+}

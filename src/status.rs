@@ -1,0 +1,344 @@
+//! The one truth about overlayd, for D-Bus (`Describe`) and `overlayctl status --json` alike.
+//!
+//! Built from three things: the boot handoff, the configuration, and the store as it is now.
+//! It reads, and never writes. The JSON's schema is documented in overlayctl(1); fields are only ever added.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Mode;
+use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
+use crate::observe;
+use crate::plan::reset::damaged_request;
+use crate::store::records::{OutcomeRecord, RequestRecord};
+use crate::store::{Layout, OverlayView, StoreView, read};
+use crate::sys::{mountinfo, space, tree};
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// Schema version, 1.
+    pub version: u32,
+    /// initrd, preinit, unit or none.
+    pub boot_mode: String,
+    /// Milliseconds of early boot; 0 if it did not run.
+    pub early_boot_ms: u64,
+    /// The store; none if there is no persistent state.
+    pub store: Option<StoreStatus>,
+    /// Every overlay.
+    pub overlays: Vec<OverlayStatus>,
+    /// Everything that is not as it should be, in words for people.
+    pub problems: Vec<String>,
+}
+
+/// The store and the filesystem it lies on.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StoreStatus {
+    /// UUID of the store; requests are bound to it.
+    pub uuid: String,
+    /// The directory through which it was read.
+    pub path: String,
+    /// Device node, if known.
+    pub device: Option<String>,
+    /// Filesystem type.
+    pub fstype: String,
+    /// Size of the filesystem in bytes.
+    pub bytes_total: u64,
+    /// Free for root, in bytes.
+    pub bytes_free: u64,
+    /// Inodes in all; 0 where the filesystem makes them as needed.
+    pub inodes_total: u64,
+    /// Free inodes; 0 where the filesystem makes them as needed.
+    pub inodes_free: u64,
+    /// Whether the filesystem is mounted read-only (by itself, not by the store's guarded mount).
+    pub read_only: bool,
+    /// Whether the ballast that lets a reset work on a full disk is there.
+    pub reserve: bool,
+}
+
+/// One overlay.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OverlayStatus {
+    /// Its name.
+    pub name: String,
+    /// Where it is mounted.
+    pub mount_point: String,
+    /// persistent, volatile, read-only or off: as configured.
+    pub configured_mode: String,
+    /// The same: as it is.
+    pub mode: String,
+    /// Why the two differ, or what else is wrong with it.
+    pub degraded: Option<String>,
+    /// Read-only layers, highest first.
+    pub lowers: Vec<String>,
+    /// Identity of the base that is mounted.
+    pub base: String,
+    /// Identity of the base that the generation was made on.
+    pub generation_base: Option<String>,
+    /// Whether the two differ.
+    pub base_changed: bool,
+    /// The live generation.
+    pub generation: Option<u64>,
+    /// When it was made, Unix time in seconds.
+    pub generation_created: Option<u64>,
+    /// What the upper holds.
+    pub upper: Option<Usage>,
+    /// The request that waits for the next boot.
+    pub pending: Option<Pending>,
+    /// How the last request ended.
+    pub last: Option<Outcome>,
+    /// Trees that wait to be deleted.
+    pub trash: u64,
+}
+
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Usage {
+    /// Allocated bytes.
+    pub bytes: u64,
+    /// Files, directories, whiteouts and everything else.
+    pub entries: u64,
+    /// False if counting was cut off by its time limit: then both are lower bounds.
+    pub complete: bool,
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pending {
+    /// Its random id.
+    pub id: String,
+    /// `reset`, …
+    pub action: String,
+    /// Who asked.
+    pub requested_by: String,
+    /// Unix time in seconds.
+    pub requested_at: u64,
+    /// Whether it was asked in this boot.
+    pub this_boot: bool,
+}
+
+/// A request that was executed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Outcome {
+    /// `reset`, …
+    pub action: String,
+    /// Who had asked.
+    pub requested_by: String,
+    /// Unix time in seconds.
+    pub requested_at: u64,
+    /// Unix time in seconds.
+    pub executed_at: u64,
+    /// `done`.
+    pub result: String,
+    /// The generation that was left.
+    pub from_generation: Option<u64>,
+    /// The generation that was made.
+    pub to_generation: u64,
+}
+
+/// Where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    /// The store's directory; none if there is none to be had.
+    pub store: Option<PathBuf>,
+    /// `/run/overlayd/boot.toml`.
+    pub handoff: PathBuf,
+    /// Root of the running system.
+    pub root: PathBuf,
+    /// Whether to count what the uppers hold: the only part that is not constant time.
+    pub count_upper: bool,
+}
+
+impl Sources {
+    /// The running system.
+    pub fn system() -> Sources {
+        let store = PathBuf::from(handoff::RUN_STORE);
+        Sources {
+            store: store.is_dir().then_some(store),
+            handoff: handoff::BOOT_TOML.into(),
+            root: "/".into(),
+            count_upper: true,
+        }
+    }
+
+    /// A store that no running system uses: rescue shell, image builder.
+    pub fn store_only(store: &Path) -> Sources {
+        Sources {
+            store: Some(store.to_owned()),
+            handoff: PathBuf::new(),
+            root: "/".into(),
+            count_upper: true,
+        }
+    }
+}
+
+/// Counting what an upper holds ends after this long, with a lower bound.
+const COUNT_LIMIT: Duration = Duration::from_secs(2);
+
+/// The truth. Never fails: what is wrong is part of it.
+pub fn collect(sources: &Sources) -> Status {
+    let mut status = Status { version: 1, boot_mode: BootMode::None.word().to_owned(), ..Status::default() };
+    let handoff = handoff::load(&sources.handoff).unwrap_or_else(|e| {
+        status.problems.push(e.to_string());
+        None
+    });
+    let view = sources.store.as_ref().and_then(|dir| match read::load(&Layout::new(dir)) {
+        Ok(view) => Some(view),
+        Err(e) => {
+            status.problems.push(e.to_string());
+            None
+        }
+    });
+    if let Some(handoff) = &handoff {
+        status.boot_mode = handoff.boot_mode.word().to_owned();
+        status.early_boot_ms = handoff.took_ms;
+        status.problems.extend(handoff.problems.iter().cloned());
+    }
+    if let (Some(dir), Some(view)) = (&sources.store, &view) {
+        status.store = Some(store_status(dir, view, handoff.as_ref()));
+    }
+    status.overlays = overlays(sources, view.as_ref(), handoff.as_ref());
+    status.problems.extend(damages(view.as_ref()));
+    status.problems.extend(missing_handoff(sources, handoff.as_ref()));
+    let mut seen = BTreeSet::new();
+    status.problems.retain(|p| seen.insert(p.clone()));
+    status
+}
+
+fn store_status(dir: &Path, view: &StoreView, handoff: Option<&Handoff>) -> StoreStatus {
+    let space = space::of(dir).unwrap_or_default();
+    let mounts = mountinfo::read().unwrap_or_default();
+    let mount = dir.ancestors().find_map(|d| mountinfo::at(&mounts, d));
+    let state = handoff.and_then(|h| h.state.as_ref());
+    StoreStatus {
+        uuid: view.record.uuid.clone(),
+        path: dir.display().to_string(),
+        device: state.map(|s| s.device.clone()).or_else(|| mount.map(|m| m.source.clone())),
+        fstype: mount.map(|m| m.fstype.clone()).unwrap_or_default(),
+        bytes_total: space.bytes_total,
+        bytes_free: space.bytes_free,
+        inodes_total: space.inodes_total,
+        inodes_free: space.inodes_free,
+        read_only: mount.is_some_and(mountinfo::Mount::superblock_is_read_only),
+        reserve: view.reserve,
+    }
+}
+
+/// Overlays of the boot, then those that only the store knows.
+fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handoff>) -> Vec<OverlayStatus> {
+    let booted = handoff.map(|h| &h.overlay).into_iter().flatten();
+    let mut overlays: Vec<OverlayStatus> =
+        booted.map(|(name, overlay)| from_handoff(name, overlay)).collect();
+    for (name, state) in view.map(|v| &v.overlays).into_iter().flatten() {
+        match overlays.iter_mut().find(|o| o.name == *name) {
+            Some(overlay) => add_store(overlay, state, sources),
+            None => {
+                let mut overlay = OverlayStatus {
+                    name: name.clone(),
+                    mode: "not mounted".to_owned(),
+                    ..OverlayStatus::default()
+                };
+                add_store(&mut overlay, state, sources);
+                overlays.push(overlay);
+            }
+        }
+    }
+    if sources.count_upper {
+        for overlay in overlays.iter_mut().filter(|o| o.mode == Mode::Volatile.word()) {
+            overlay.upper = count(&PathBuf::from(handoff::RUN_DIR).join(&overlay.name).join("volatile/fs"));
+        }
+    }
+    overlays
+}
+
+fn from_handoff(name: &str, overlay: &HandoffOverlay) -> OverlayStatus {
+    OverlayStatus {
+        name: name.to_owned(),
+        mount_point: overlay.target.clone(),
+        configured_mode: overlay.configured.word().to_owned(),
+        mode: overlay.mode.word().to_owned(),
+        degraded: overlay.reason.clone(),
+        lowers: overlay.lowers.clone(),
+        base: overlay.base.clone(),
+        generation: overlay.generation,
+        ..OverlayStatus::default()
+    }
+}
+
+fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources) {
+    let live = overlay.generation.or(state.current.as_ref().ok().copied().flatten());
+    let record = live.and_then(|n| state.generations.get(&n)).and_then(|g| g.record.as_ref().ok());
+    if overlay.mode == "not mounted" {
+        overlay.generation = live;
+        overlay.base = record.map(|r| r.base.clone()).unwrap_or_default();
+    }
+    overlay.generation_base = record.map(|r| r.base.clone());
+    overlay.generation_created = record.map(|r| r.created);
+    overlay.base_changed =
+        overlay.mode == Mode::Persistent.word() && record.is_some_and(|r| r.base != overlay.base);
+    overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
+    overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
+    overlay.last = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).map(outcome);
+    if let (Some(dir), Some(number), true) = (&sources.store, live, sources.count_upper) {
+        overlay.upper = count(&Layout::new(dir).upper(&overlay.name, number));
+    }
+}
+
+fn pending(request: &RequestRecord) -> Pending {
+    Pending {
+        id: request.id.clone(),
+        action: request.action.word().to_owned(),
+        requested_by: request.requested_by.clone(),
+        requested_at: request.requested_at,
+        this_boot: request.boot == observe::boot_id(),
+    }
+}
+
+fn outcome(record: &OutcomeRecord) -> Outcome {
+    Outcome {
+        action: record.action.word().to_owned(),
+        requested_by: record.requested_by.clone(),
+        requested_at: record.requested_at,
+        executed_at: record.executed_at,
+        result: record.result.clone(),
+        from_generation: record.from_generation,
+        to_generation: record.to_generation,
+    }
+}
+
+fn count(upper: &Path) -> Option<Usage> {
+    let found = tree::usage(upper, COUNT_LIMIT).ok()?;
+    Some(Usage { bytes: found.bytes, entries: found.entries, complete: found.complete })
+}
+
+/// Every record that can not be read, by name.
+fn damages(view: Option<&StoreView>) -> Vec<String> {
+    let mut found = Vec::new();
+    for state in view.map(|v| v.overlays.values()).into_iter().flatten() {
+        found.extend(state.current.as_ref().err().map(ToString::to_string));
+        found.extend(
+            state.generations.values().filter_map(|g| g.record.as_ref().err()).map(ToString::to_string),
+        );
+        found.extend(
+            state.request.iter().filter_map(|r| r.as_ref().err()).map(|e| damaged_request(e).to_string()),
+        );
+        found.extend(state.outcome.iter().filter_map(|o| o.as_ref().err()).map(ToString::to_string));
+    }
+    found
+}
+
+fn missing_handoff(sources: &Sources, handoff: Option<&Handoff>) -> Option<String> {
+    let wanted = !sources.handoff.as_os_str().is_empty();
+    (wanted && handoff.is_none()).then(|| {
+        "overlayd-early did not run at this boot: is the initramfs made with overlayd's hook, and up to date?".to_owned()
+    })
+}
