@@ -109,38 +109,48 @@ mod host {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
     use tracing_subscriber::registry::Registry;
 
-    /// The log level, changeable while running (LogControl1).
+    /// The log's level and target, for LogControl1; the level can be changed while running.
     #[derive(Clone, Debug)]
-    pub struct LogHandle(Arc<AtomicU8>);
+    pub struct LogHandle {
+        step: Arc<AtomicU8>,
+        target: &'static str,
+    }
 
     impl LogHandle {
         /// The least severe level that is logged.
         pub fn level(&self) -> Level {
-            LADDER[usize::from(self.0.load(Ordering::Relaxed)).min(LADDER.len() - 1)]
+            LADDER[usize::from(self.step.load(Ordering::Relaxed)).min(LADDER.len() - 1)]
         }
 
         /// Logs `level` and all that is more severe from now on.
         pub fn set_level(&self, level: Level) {
-            let step = LADDER.iter().position(|l| *l == level).unwrap_or(2);
-            self.0.store(u8::try_from(step).unwrap_or(2), Ordering::Relaxed);
+            let step = LADDER.iter().position(|l| *l == level).unwrap_or(INFO);
+            self.step.store(u8::try_from(step).unwrap_or_default(), Ordering::Relaxed);
             tracing::callsite::rebuild_interest_cache();
+        }
+
+        /// `journal` or `console`.
+        pub fn target(&self) -> &'static str {
+            self.target
         }
     }
 
     const LADDER: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE];
+    const INFO: usize = 2;
 
     /// Sends messages to the journal, or to stderr on a terminal and where no journal is. For the daemon.
     pub fn init_host() -> LogHandle {
-        let levels = LogHandle(Arc::new(AtomicU8::new(2)));
         let journal = match std::io::stderr().is_terminal() {
             true => None,
             false => tracing_journald::layer().ok().map(|l| l.with_field_prefix(None)),
         };
+        let target = if journal.is_some() { "journal" } else { "console" };
+        let handle = LogHandle { step: Arc::new(AtomicU8::new(INFO as u8)), target };
         let stderr = journal.is_none().then_some(Stderr);
-        let subscriber = Registry::default().with(Filter(levels.clone())).with(journal).with(stderr);
+        let subscriber = Registry::default().with(Filter(handle.clone())).with(journal).with(stderr);
         // It fails only if somebody set one before, and then that one is right.
         let _ = tracing::subscriber::set_global_default(subscriber);
-        levels
+        handle
     }
 
     /// Lets through what [`LogHandle`] says, and of other crates warnings only.

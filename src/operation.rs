@@ -31,8 +31,8 @@ pub fn preview_reset(store: &Path, overlay: &str, asked: &Asked) -> Result<Previ
     let view = open(store)?;
     let now = observe::moment();
     let planned = plan::reset::request(&view, overlay, &asked.by, &now)?;
-    let at_boot = plan::reset::execution(&view, overlay, &planned.request, &observe::unknown_base(), &now)?;
-    Ok(Preview { now: planned.steps, at_boot })
+    let execution = plan::reset::execution(&view, overlay, &planned.request, &observe::unknown_base(), &now)?;
+    Ok(Preview { now: planned.steps, at_boot: [execution.before, execution.after].concat() })
 }
 
 /// What would happen, for `--dry-run`.

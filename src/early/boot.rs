@@ -59,7 +59,8 @@ pub fn run(sysroot: &Path) -> Result<()> {
     }
     let (plan, problems) = done?;
     let took = started.elapsed().saturating_sub(brought.waited);
-    let handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
+    let mut handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
+    name_visible_paths(&mut handoff, &places);
     report(&handoff);
     want_cleanup(&handoff, &places);
     handoff::save(handoff_path, &handoff)
@@ -157,6 +158,15 @@ fn handoff(
         state: brought.state,
         overlay: [("root".to_owned(), root)].into(),
     }
+}
+
+/// Messages name files where early boot saw them; later they are seen in `/run/overlayd/store`.
+fn name_visible_paths(handoff: &mut Handoff, places: &Places) {
+    let Some(layout) = &places.layout else { return };
+    let seen = layout.root().display().to_string();
+    let visible = |text: &mut String| *text = text.replace(&seen, handoff::RUN_STORE);
+    handoff.problems.iter_mut().for_each(visible);
+    handoff.overlay.values_mut().filter_map(|o| o.reason.as_mut()).for_each(visible);
 }
 
 fn report(handoff: &Handoff) {

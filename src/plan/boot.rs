@@ -146,18 +146,22 @@ fn persistent(
     plan.steps.extend([Step::ProtectBase, Step::ExposeBase(base_at(facts))]);
     let (upper, work) = (layout.upper(ROOT, live.number), layout.work(ROOT, live.number));
     plan.steps.extend(overlay_steps(facts, upper, work, &plan.options));
+    plan.steps.extend(live.after);
     plan.steps.extend([Step::ExposeStore, Step::PrepareHost]);
     Ok(plan)
 }
 
+/// The generation to mount.
 struct Live {
     number: u64,
     options: String,
+    /// Steps once it is mounted.
+    after: Vec<Step>,
 }
 
 impl Live {
     fn new(number: u64) -> Live {
-        Live { number, options: OPTIONS.to_owned() }
+        Live { number, options: OPTIONS.to_owned(), after: Vec::new() }
     }
 }
 
@@ -215,14 +219,10 @@ fn execute(
     if view.reserve && reserve::is_low(space) {
         plan.steps.push(Step::ReleaseReserve);
     }
-    let steps = reset::execution(view, ROOT, request, &facts.base, &facts.now)?;
-    let number = steps.iter().find_map(|s| match s {
-        Step::WriteOutcome(_, outcome) => Some(outcome.to_generation),
-        _ => None,
-    });
-    plan.steps.extend(steps);
+    let execution = reset::execution(view, ROOT, request, &facts.base, &facts.now)?;
+    plan.steps.extend(execution.before);
     plan.executes = Some(request.id.clone());
-    number.map(Live::new).ok_or_else(|| Error::new(Kind::Failed, "the reset has no target"))
+    Ok(Live { after: execution.after, ..Live::new(execution.number) })
 }
 
 fn continue_live(
@@ -245,10 +245,10 @@ fn continue_live(
             record.base, facts.base.identity
         ));
     }
-    let garbage = reset::garbage(state, number);
-    plan.steps.extend(garbage.into_iter().map(|dir| Step::Discard(ROOT.to_owned(), dir)));
-    plan.steps.extend(state::refill(view, space));
-    Ok(Live { number, options: record.options })
+    let mut after: Vec<Step> =
+        reset::garbage(state, number).into_iter().map(|dir| Step::Discard(ROOT.to_owned(), dir)).collect();
+    after.extend(state::refill(view, space));
+    Ok(Live { number, options: record.options, after })
 }
 
 const REMEDY: &str = "repair it, or start afresh with `overlayctl reset`: what can not be read is kept";

@@ -50,7 +50,19 @@ pub fn cancel(view: &StoreView, overlay: &str) -> Result<Vec<Step>> {
     }
 }
 
-/// The steps by which a boot executes the request: each prefix of them leaves the old or the new generation whole.
+/// How a boot executes a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The generation that is made live.
+    pub number: u64,
+    /// Steps before the overlay is mounted: the new generation, the pointer.
+    pub before: Vec<Step>,
+    /// Steps once the overlay is mounted and was written to: the outcome, the trash, the request last.
+    pub after: Vec<Step>,
+}
+
+/// The steps by which a boot executes the request: each prefix of them leaves the old or the new generation whole,
+/// and nothing is given up before the new one has proved to work.
 ///
 /// The generation carries the request's id. If the power goes after the pointer moved, the next boot sees that id
 /// on the live generation, and only finishes: the request fires once (invariant 5).
@@ -60,22 +72,22 @@ pub fn execution(
     request: &RequestRecord,
     base: &Base,
     now: &Moment,
-) -> Result<Vec<Step>> {
+) -> Result<Execution> {
     let state = find(view, overlay)?;
     let name = || overlay.to_owned();
     let live = state.current.as_ref().ok().copied().flatten();
     let done = live.filter(|n| made_by(state, *n, &request.id));
     let number = done.unwrap_or_else(|| unpointed(state, &request.id).unwrap_or_else(|| state.next_number()));
-    let mut steps = Vec::new();
+    let mut before = Vec::new();
     if done.is_none() {
-        steps.push(Step::MakeGeneration(name(), generation(number, base, now, Some(request.id.clone()))));
-        steps.push(Step::PointCurrent(name(), number));
+        before.push(Step::MakeGeneration(name(), generation(number, base, now, Some(request.id.clone()))));
+        before.push(Step::PointCurrent(name(), number));
     }
     let from = if done.is_none() { live } else { origin(state, &request.id, number) };
-    steps.push(Step::WriteOutcome(name(), outcome(request, from, number, now)));
-    steps.extend(garbage(state, number).into_iter().map(|dir| Step::Discard(name(), dir)));
-    steps.push(Step::RemoveRequest(name()));
-    Ok(steps)
+    let mut after = vec![Step::WriteOutcome(name(), outcome(request, from, number, now))];
+    after.extend(garbage(state, number).into_iter().map(|dir| Step::Discard(name(), dir)));
+    after.push(Step::RemoveRequest(name()));
+    Ok(Execution { number, before, after })
 }
 
 /// A record for a new generation on `base`.
