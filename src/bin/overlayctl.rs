@@ -1,0 +1,5 @@
+//! The administrator's tool.
+
+fn main() -> std::process::ExitCode {
+    overlayd::cli::main()
+}

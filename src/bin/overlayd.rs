@@ -1,0 +1,59 @@
+//! The daemon: command line, log, main loop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use overlayd::dbus::{Places, daemon};
+use overlayd::{handoff, logging, sys};
+
+/// Serves org.overlayd1 on the system bus; started by the bus when somebody calls.
+#[derive(Debug, Parser)]
+#[command(name = "overlayd", version)]
+struct Arguments {
+    /// The store, in place of the one that early boot mounted
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// The boot handoff
+    #[arg(long, value_name = "FILE", default_value = handoff::BOOT_TOML)]
+    handoff: PathBuf,
+    /// The root below which the configuration lies
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Exit after this long without calls and jobs; 0 to stay
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    idle_timeout: u64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = logging::init_host();
+    match run(arguments, log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments, log: logging::LogHandle) -> overlayd::Result<()> {
+    let store = match arguments.store {
+        Some(store) => Some(store),
+        None => mounted_store()?,
+    };
+    let places = Places { store, handoff: arguments.handoff, root: arguments.root };
+    let idle = Some(arguments.idle_timeout).filter(|s| *s > 0).map(Duration::from_secs);
+    daemon::run(daemon::Options { places, idle }, log)
+}
+
+/// The store that early boot mounted, made writable in this process's own mount namespace.
+fn mounted_store() -> overlayd::Result<Option<PathBuf>> {
+    let store = PathBuf::from(handoff::RUN_STORE);
+    if !store.exists() {
+        return Ok(None);
+    }
+    sys::remount_store_writable(&store)?;
+    Ok(Some(store))
+}

@@ -1,0 +1,69 @@
+//! `overlayctl`: the command line, and what people see of it. Nothing here mounts or deletes: a command asks the
+//! daemon, or calls one operation on a store.
+
+mod agent;
+mod args;
+mod configure;
+mod format;
+mod monitor;
+mod output;
+mod report;
+mod reset;
+mod source;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Arguments, Command, ConfigCommand};
+use output::Output;
+
+use crate::error::{Error, Kind};
+
+/// Reads the command line, does what it says, and tells how it went.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(arguments.json);
+    let done = run(&arguments, &output);
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(_) if output.is_broken() => ExitCode::SUCCESS,
+        Err(error) => {
+            output.complain(&error);
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
+    match &arguments.command {
+        Command::Status => report::status(arguments, output),
+        Command::List => report::list(arguments, output),
+        Command::Reset(reset) => reset::reset(arguments, reset, output),
+        Command::Cancel => reset::cancel(arguments, output),
+        Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
+        Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
+        Command::Monitor => monitor::monitor(output),
+    }
+}
+
+/// 1 failed, 2 usage, 3 nothing to do, 4 refused.
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        Kind::Failed | Kind::InsufficientSpace | Kind::NoSuchOverlay | Kind::NoSuchJob => 1,
+        Kind::InvalidArgs => 2,
+        Kind::NoPendingAction => 3,
+        Kind::BadConfig
+        | Kind::JobInProgress
+        | Kind::RebootPending
+        | Kind::StoreUnavailable
+        | Kind::StoreDamaged
+        | Kind::NotSupported
+        | Kind::AccessDenied
+        | Kind::Refused => 4,
+    }
+}
+
+#[cfg(test)]
+mod documents;

@@ -1,0 +1,109 @@
+//! What the status page says in the cases that matter.
+
+use super::*;
+
+const NOW: u64 = 1_778_311_773;
+
+fn healthy() -> Status {
+    let store = StoreStatus {
+        uuid: "6f1c".into(),
+        device: Some("/dev/vdb".into()),
+        fstype: "ext4".into(),
+        bytes_total: 1 << 30,
+        bytes_free: 1 << 29,
+        inodes_total: 1000,
+        inodes_free: 990,
+        reserve: true,
+        ..StoreStatus::default()
+    };
+    let root = OverlayStatus {
+        name: "root".into(),
+        mount_point: "/".into(),
+        configured_mode: "persistent".into(),
+        mode: "persistent".into(),
+        base: "squashfs:abc".into(),
+        lowers: vec!["squashfs:/dev/vda".into()],
+        generation: Some(3),
+        generation_created: Some(NOW - 7200),
+        upper: Some(Usage { bytes: 12_900_000, entries: 841, complete: true }),
+        ..OverlayStatus::default()
+    };
+    Status { version: 1, store: Some(store), overlays: vec![root], ..Status::default() }
+}
+
+#[test]
+fn a_healthy_overlay() {
+    let text = render(&healthy(), NOW, Paint(false));
+    let expected = "\
+● root - writable layer of /
+ Configured: persistent
+     Actual: persistent
+       Base: squashfs:abc
+             └─ squashfs:/dev/vda
+ Generation: 3, made 2026-05-09 05:29:33 UTC; 2h ago
+      Upper: 12.3M in 841 entries
+      Store: /dev/vdb (ext4), 6f1c
+       Free: 512M of 1G (50%), 99% of the inodes
+    Pending: nothing
+       Last: no reset yet
+";
+    assert_eq!(text, expected);
+    assert!(!text.contains('\x1b'));
+    assert!(render(&healthy(), NOW, Paint(true)).contains("\x1b[0;1;32m●"));
+}
+
+#[test]
+fn a_degraded_one_says_why_and_what_is_wrong() {
+    let mut status = healthy();
+    status.store = None;
+    status.overlays[0].mode = "volatile".into();
+    status.overlays[0].degraded = Some("LABEL=overlayd did not appear within 10s".into());
+    status.problems = vec!["the state device is missing".into()];
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("     Actual: volatile: LABEL=overlayd did not appear within 10s\n"), "{text}");
+    assert!(text.contains("      Store: none: nothing that is written here persists\n"), "{text}");
+    assert!(text.ends_with("\nProblems:\n  - the state device is missing\n"), "{text}");
+}
+
+#[test]
+fn a_pending_request_names_who_asked() {
+    let mut status = healthy();
+    status.overlays[0].pending = Some(Pending {
+        action: "reset".into(),
+        requested_by: "root (uid 0) via D-Bus".into(),
+        requested_at: NOW - 180,
+        this_boot: true,
+        ..Pending::default()
+    });
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("    Pending: reset at the next boot\n"), "{text}");
+    assert!(text.contains("by root (uid 0) via D-Bus, 2026-05-09 07:26:33 UTC; 3min ago\n"), "{text}");
+}
+
+#[test]
+fn the_last_reset_stays_on_record() {
+    let mut status = healthy();
+    status.overlays[0].last = Some(Outcome {
+        action: "reset".into(),
+        requested_by: "alice (uid 1000) via D-Bus".into(),
+        executed_at: NOW - 60,
+        result: "done".into(),
+        from_generation: Some(2),
+        to_generation: 3,
+        ..Outcome::default()
+    });
+    status.overlays[0].trash = 1;
+    let text = render(&status, NOW, Paint(false));
+    let last = "Last: reset done 2026-05-09 07:28:33 UTC; 1min ago, from generation 2 to 3, asked by alice (uid 1000)";
+    assert!(text.contains(last), "{text}");
+    assert!(text.contains("Trash: 1 old generation being deleted"), "{text}");
+}
+
+#[test]
+fn the_table_is_aligned() {
+    let expected = "\
+OVERLAY  MOUNT  MODE        GENERATION  PENDING
+root     /      persistent  3           -
+";
+    assert_eq!(table(&healthy()), expected);
+}

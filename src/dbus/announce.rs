@@ -1,0 +1,141 @@
+//! What clients are told when the status changes: one `PropertiesChanged` for each object that did, and overlays
+//! that came or went.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use zbus::fdo::Properties;
+use zbus::names::InterfaceName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedObjectPath, Variant};
+
+use super::core::{Core, find};
+use super::errors::{BusError, BusResult, name_of};
+use super::jobs::Job;
+use super::manager::{ManagerObjectSignals, factory_reset_state};
+use super::overlay::OverlayObject;
+use super::{JOB, MANAGER, OVERLAY, ROOT, job, paths};
+use crate::error::Kind;
+use crate::status::{OverlayStatus, Status};
+
+type Values = HashMap<&'static str, Variant<'static>>;
+
+/// Tells everything that differs between two looks. Objects are added before, and removed after their signals.
+pub(super) async fn difference(
+    core: &Arc<Core>,
+    bus: &Connection,
+    before: &Status,
+    now: &Status,
+) -> zbus::Result<()> {
+    for overlay in &now.overlays {
+        let path = paths::overlay(&overlay.name);
+        if is_in(before, &overlay.name) {
+            let changed = changed(&values(&find(before, &overlay.name)), values(overlay));
+            properties(bus, &path, OVERLAY, changed).await?;
+        } else if add(core, bus, &overlay.name).await? {
+            root(bus)?.overlay_new(&overlay.name, path.into_inner()).await?;
+        }
+    }
+    for gone in before.overlays.iter().filter(|o| !is_in(now, &o.name)) {
+        let path = paths::overlay(&gone.name);
+        bus.object_server().remove::<OverlayObject, _>(&path).await?;
+        root(bus)?.overlay_removed(&gone.name, path.into_inner()).await?;
+    }
+    let state = |status| HashMap::from([("FactoryResetState", Variant::from(factory_reset_state(status)))]);
+    properties(bus, &root_path(), MANAGER, changed(&state(before), state(now))).await
+}
+
+/// Puts an overlay on the bus; false if it is there already.
+pub(super) async fn add(core: &Arc<Core>, bus: &Connection, name: &str) -> zbus::Result<bool> {
+    let object = OverlayObject { core: core.clone(), name: name.to_owned() };
+    Ok(bus.object_server().at(&paths::overlay(name), object).await?.is_none())
+}
+
+/// Tells how a job is.
+pub(super) async fn job(bus: &Connection, job: &Job) -> zbus::Result<()> {
+    properties(bus, &paths::job(job.id), JOB, job::changing(job)).await
+}
+
+/// Tells that a job is over; its object stays for a while.
+pub(super) async fn job_removed(bus: &Connection, job: &Job) -> zbus::Result<()> {
+    let (error, message) = job::error_of(job);
+    let result = job.ended.as_ref().map_or("", super::jobs::Ended::word);
+    let path = paths::job(job.id).into_inner();
+    root(bus)?.job_removed(job.id, path, &job.overlay, result, &error, &message).await
+}
+
+/// Tells which job an overlay has now.
+pub(super) async fn active_job(core: &Core, bus: &Connection, overlay: &str) -> zbus::Result<()> {
+    if overlay.is_empty() {
+        return Ok(());
+    }
+    let path = core.active_job(overlay).map_or_else(paths::none, paths::job);
+    let values = HashMap::from([("ActiveJob", Variant::from(path.into_inner()))]);
+    properties(bus, &paths::overlay(overlay), OVERLAY, values).await
+}
+
+/// Any status as JSON.
+pub(super) fn json(status: &impl Serialize) -> BusResult<String> {
+    serde_json::to_string(status).map_err(|e| BusError::new(name_of(Kind::Failed), e.to_string()))
+}
+
+fn values(overlay: &OverlayStatus) -> Values {
+    let pending = overlay.pending.clone().unwrap_or_default();
+    HashMap::from([
+        ("ConfiguredMode", Variant::from(overlay.configured_mode.clone())),
+        ("Mode", Variant::from(overlay.mode.clone())),
+        ("BaseChanged", Variant::from(overlay.base_changed)),
+        ("Generation", Variant::from(overlay.generation.unwrap_or(0))),
+        ("PendingAction", Variant::from(pending.action)),
+        ("PendingSince", Variant::from(pending.requested_at)),
+        ("Degraded", Variant::from(overlay.degraded.is_some())),
+        ("DegradedReason", Variant::from(overlay.degraded.clone().unwrap_or_default())),
+    ])
+}
+
+fn changed(before: &Values, mut now: Values) -> Values {
+    now.retain(|name, value| before.get(name) != Some(value));
+    now
+}
+
+async fn properties(
+    bus: &Connection,
+    path: &OwnedObjectPath,
+    interface: &'static str,
+    values: Values,
+) -> zbus::Result<()> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let emitter = SignalEmitter::new(bus, path)?;
+    let interface = InterfaceName::from_static_str_unchecked(interface);
+    Properties::properties_changed(&emitter, interface, values, (&[]).into()).await
+}
+
+fn root(bus: &Connection) -> zbus::Result<SignalEmitter<'static>> {
+    SignalEmitter::new(bus, ROOT)
+}
+
+fn root_path() -> OwnedObjectPath {
+    OwnedObjectPath::try_from(ROOT).expect("a constant path")
+}
+
+fn is_in(status: &Status, name: &str) -> bool {
+    status.overlays.iter().any(|o| o.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let before = OverlayStatus { mode: "persistent".into(), ..OverlayStatus::default() };
+        let mut now = before.clone();
+        assert!(changed(&values(&before), values(&now)).is_empty());
+        now.generation = Some(2);
+        let told = changed(&values(&before), values(&now));
+        assert_eq!(told, HashMap::from([("Generation", Variant::from(2u64))]));
+    }
+}

@@ -1,0 +1,279 @@
+//! The daemon's life: claim the name, serve, look after the jobs, exit when idle. One thread, one loop.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+use zbus::Connection;
+use zbus::connection::{ActivityListener, Builder};
+use zbus::fdo::{ObjectManager, RequestNameFlags};
+use zruntime::signal::{Signal, Signals};
+use zruntime::{EventListener, Shared, SharedRuntime};
+
+use super::core::{Core, Depth, Places, Report};
+use super::flags::Effect;
+use super::job::JobObject;
+use super::jobs::{Ended, Initiator, Job, Work};
+use super::log_control::{self, LogControl};
+use super::manager::ManagerObject;
+use super::{NAME, ROOT, announce, notify, paths, reboot, request, wait, work};
+use crate::error::{Error, Kind, Result};
+use crate::handoff;
+use crate::logging::LogHandle;
+use crate::status::Status;
+
+/// How long the daemon waits at its end for calls and jobs that are not over.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where things are.
+    pub places: Places,
+    /// Exit after this long without calls and jobs; none to stay.
+    pub idle: Option<Duration>,
+}
+
+/// Serves until it is idle or told to stop.
+pub fn run(options: Options, log: LogHandle) -> Result<()> {
+    zbus::block_on(async {
+        let daemon = Daemon::start(&options, log).await?;
+        daemon.serve(&options).await
+    })
+}
+
+struct Daemon {
+    core: Arc<Core>,
+    bus: Connection,
+    runtime: SharedRuntime,
+    signals: Signals<Shared>,
+    told: Arc<Status>,
+    active: Instant,
+}
+
+/// Why the loop turned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Again,
+    Stop,
+}
+
+impl Daemon {
+    /// Objects first, then the name, and only then the store: whoever has the name is the only one to work on it.
+    async fn start(options: &Options, log: LogHandle) -> Result<Daemon> {
+        let failed = |what: &str, e: &dyn std::fmt::Display| {
+            Error::new(Kind::Failed, format!("failed to {what}: {e}"))
+        };
+        let runtime = SharedRuntime::current().map_err(|e| failed("start the main loop", &e))?;
+        let signals = Signals::new(&runtime, [Signal::Terminate, Signal::Interrupt])
+            .map_err(|e| failed("listen for signals", &e))?;
+        let core = Arc::new(Core::new(options.places.clone(), first_job()));
+        let bus = connect(&core, log).await.map_err(|e| failed("connect to the system bus", &e))?;
+        for name in known_overlays(&options.places) {
+            announce::add(&core, &bus, &name).await.map_err(|e| failed("serve overlays", &e))?;
+        }
+        core.serve();
+        bus.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE)
+            .await
+            .map_err(|e| failed("claim the name org.overlayd1", &e))?;
+        notify::ready();
+        Ok(Daemon { core, bus, runtime, signals, told: Arc::default(), active: Instant::now() })
+    }
+
+    async fn serve(mut self, options: &Options) -> Result<()> {
+        self.told = self.core.status().await;
+        self.clean_up().await;
+        let watchdog = notify::interval();
+        loop {
+            let woken = self.core.wake.listen();
+            let called = self.bus.monitor_activity();
+            self.turn().await;
+            notify::alive();
+            if let Some(idle) = options.idle
+                && self.core.idle()
+                && self.active.elapsed() >= idle
+            {
+                tracing::debug!("idle, exiting");
+                break;
+            }
+            let until = self.next_deadline(options.idle, watchdog);
+            if self.sleep(woken, called, until).await == Turn::Stop {
+                break;
+            }
+        }
+        self.stop().await
+    }
+
+    /// Everything that there is to do now.
+    async fn turn(&mut self) {
+        if let Err(error) = self.try_turn().await {
+            tracing::warn!(error = %error, "failed to tell clients what changed");
+        }
+    }
+
+    async fn try_turn(&mut self) -> zbus::Result<()> {
+        for report in self.core.take_reports() {
+            match report {
+                Report::Progress { id, stage, percent } => {
+                    self.core.jobs(|jobs| jobs.progress(id, stage, percent));
+                    self.tell_job(id).await?;
+                }
+                Report::Ended(id, ended) => self.finish(id, ended).await?,
+            }
+        }
+        for job in self.core.jobs(super::jobs::Jobs::start) {
+            announce::active_job(&self.core, &self.bus, &job.overlay).await?;
+            announce::job(&self.bus, &job).await?;
+            work::start(&self.core, job);
+        }
+        for id in self.core.jobs(|jobs| jobs.expire(Instant::now())) {
+            self.bus.object_server().remove::<JobObject, _>(&paths::job(id)).await?;
+        }
+        self.tell_difference().await
+    }
+
+    async fn tell_job(&self, id: u64) -> zbus::Result<()> {
+        match self.core.job(id) {
+            Some(job) => announce::job(&self.bus, &job).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tell_difference(&mut self) -> zbus::Result<()> {
+        let Some(now) = self.core.seen() else { return Ok(()) };
+        if Arc::ptr_eq(&now, &self.told) {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.told, now.clone());
+        announce::difference(&self.core, &self.bus, &before, &now).await
+    }
+
+    /// Ends a job: clients that hear of it see its effect.
+    async fn finish(&mut self, id: u64, ended: Ended) -> zbus::Result<()> {
+        self.core.look(Depth::Quick, Some(Instant::now())).await;
+        self.tell_difference().await?;
+        let Some(job) = self.core.jobs(|jobs| jobs.finish(id, ended, Instant::now())) else { return Ok(()) };
+        if let Some(Ended::Failed(error)) = &job.ended {
+            tracing::error!(operation = job.work.word(), overlay = %job.overlay, job = id, error = %error, "job failed");
+        }
+        announce::active_job(&self.core, &self.bus, &job.overlay).await?;
+        announce::job(&self.bus, &job).await?;
+        announce::job_removed(&self.bus, &job).await?;
+        if wants_reboot(&job)
+            && let Err(error) = reboot::reboot(&self.bus).await
+        {
+            tracing::error!(operation = "reboot", error = %error, "failed to reboot");
+        }
+        Ok(())
+    }
+
+    /// Starts the job that deletes what earlier resets left behind.
+    async fn clean_up(&self) {
+        if self.told.overlays.iter().all(|o| o.trash == 0) || self.core.store().is_err() {
+            return;
+        }
+        let by = Initiator { uid: 0, name: "overlayd".to_owned() };
+        if let Err(error) = request::submit(&self.core, &self.bus, Work::Cleanup, "", by).await {
+            tracing::error!(operation = "cleanup", error = %error, "failed to start a job");
+        }
+    }
+
+    /// Waits for something to do.
+    async fn sleep(
+        &mut self,
+        woken: EventListener,
+        called: ActivityListener,
+        until: Option<Instant>,
+    ) -> Turn {
+        let runtime = self.runtime.clone();
+        let bus = self.bus.clone();
+        let (woken, called) = (pin!(woken), pin!(called));
+        let signal = pin!(async { drop(self.signals.recv().await) });
+        let closed = pin!(bus.closed());
+        let timer = pin!(async move {
+            match until {
+                Some(until) => runtime.sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        });
+        match wait::first([signal, closed, called, woken, timer]).await {
+            0 | 1 => Turn::Stop,
+            2 => {
+                self.active = Instant::now();
+                Turn::Again
+            }
+            _ => Turn::Again,
+        }
+    }
+
+    fn next_deadline(&self, idle: Option<Duration>, watchdog: Option<Duration>) -> Option<Instant> {
+        let expiry = self.core.jobs(|jobs| jobs.next_expiry());
+        let idle = idle.filter(|_| self.core.idle()).map(|idle| self.active + idle);
+        let watchdog = watchdog.map(|interval| Instant::now() + interval);
+        [expiry, idle, watchdog].into_iter().flatten().min()
+    }
+
+    /// Gives the name back, answers what arrived until then, and lets jobs end. A start request that comes from
+    /// here on is queued by systemd, so that no call is lost.
+    async fn stop(mut self) -> Result<()> {
+        notify::stopping();
+        self.core.jobs(|jobs| jobs.stop_cleanups());
+        if self.bus.is_closed() {
+            return Err(Error::new(Kind::Failed, "lost the connection to the system bus"));
+        }
+        let end = Instant::now() + DRAIN;
+        if let Err(error) = self.bus.release_name(NAME).await {
+            tracing::warn!(error = %error, "failed to release the name");
+        }
+        loop {
+            let woken = self.core.wake.listen();
+            self.turn().await;
+            self.ping().await;
+            if !self.core.busy() || Instant::now() >= end {
+                break;
+            }
+            let timer = self.runtime.sleep_until(end);
+            wait::first([pin!(woken), pin!(timer)]).await;
+        }
+        self.turn().await;
+        self.ping().await;
+        Ok(())
+    }
+
+    /// Comes back only after every message that the bus delivered before has been dispatched and answered.
+    async fn ping(&self) {
+        let Some(name) = self.bus.unique_name() else { return };
+        let call = self.bus.call_method(Some(name), ROOT, Some("org.freedesktop.DBus.Peer"), "Ping", &());
+        let limit = self.runtime.sleep(Duration::from_secs(1));
+        wait::first([pin!(async { drop(call.await) }), pin!(limit)]).await;
+    }
+}
+
+async fn connect(core: &Arc<Core>, log: LogHandle) -> zbus::Result<Connection> {
+    Builder::system()
+        .serve_at(ROOT, ManagerObject { core: core.clone() })
+        .serve_at(ROOT, ObjectManager)
+        .serve_at(log_control::PATH, LogControl { log })
+        .build()
+        .await
+}
+
+/// Overlays that can be known without reading the store.
+fn known_overlays(places: &Places) -> Vec<String> {
+    let mut names = vec!["root".to_owned()];
+    if let Ok(Some(handoff)) = handoff::load(&places.handoff) {
+        names.extend(handoff.overlay.into_keys().filter(|n| n != "root"));
+    }
+    names
+}
+
+/// Milliseconds since boot: numbers of jobs grow over restarts of the daemon too.
+fn first_job() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(1)
+}
+
+fn wants_reboot(job: &Job) -> bool {
+    job.work == Work::Reset(Effect::Reboot) && matches!(job.ended, Some(Ended::Done(_)))
+}

@@ -1,0 +1,87 @@
+//! The last argument of every method: bits that are known, and nothing else.
+
+use super::errors::{BusError, BusResult};
+
+/// Bits of `Reset` and its like.
+const SOFT_REBOOT: u64 = 1;
+const REBOOT: u64 = 2;
+const DRY_RUN: u64 = 4;
+
+/// When a reset takes effect, or whether it is only shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// At the next boot, whenever that is.
+    NextBoot,
+    /// At once, by a reboot.
+    Reboot,
+    /// Not at all: the plan is reported.
+    DryRun,
+}
+
+/// For methods that know no flag yet.
+pub(super) fn none(flags: u64) -> BusResult<()> {
+    match flags {
+        0 => Ok(()),
+        other => Err(BusError::invalid(format!("unknown flags {other:#x}"))),
+    }
+}
+
+/// For `Reset`: 1 soft-reboot, 2 reboot, 4 dry run.
+pub(super) fn effect(flags: u64) -> BusResult<Effect> {
+    match flags {
+        0 => Ok(Effect::NextBoot),
+        REBOOT => Ok(Effect::Reboot),
+        DRY_RUN => Ok(Effect::DryRun),
+        SOFT_REBOOT => {
+            Err(BusError::not_supported("a reset by soft-reboot is not supported yet (use a reboot)"))
+        }
+        other if other & !(SOFT_REBOOT | REBOOT | DRY_RUN) != 0 => {
+            Err(BusError::invalid(format!("unknown flags {other:#x}")))
+        }
+        other => Err(BusError::invalid(format!("flags {other:#x} exclude each other"))),
+    }
+}
+
+/// For `Reset`: the level is `reset` or empty, which means the same.
+pub(super) fn level(level: &str) -> BusResult<()> {
+    match level {
+        "" | "reset" => Ok(()),
+        "factory" | "wipe" => {
+            Err(BusError::not_supported(format!("level \"{level}\" is not supported yet (use \"reset\")")))
+        }
+        other => Err(BusError::invalid(format!("unknown level \"{other}\" (use \"reset\")"))),
+    }
+}
+
+/// For `Reset`: nothing can be kept yet.
+pub(super) fn keep(globs: &[String]) -> BusResult<()> {
+    match globs {
+        [] => Ok(()),
+        _ => Err(BusError::not_supported("a keep-list is not supported yet (pass none)")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_bits_one_at_a_time() {
+        assert_eq!(effect(0).unwrap(), Effect::NextBoot);
+        assert_eq!(effect(2).unwrap(), Effect::Reboot);
+        assert_eq!(effect(4).unwrap(), Effect::DryRun);
+        assert_eq!(effect(1).unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
+        for bad in [3, 5, 6, 7, 8, u64::MAX] {
+            assert_eq!(effect(bad).unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs", "{bad}");
+        }
+        assert!(none(0).is_ok() && none(1).is_err());
+    }
+
+    #[test]
+    fn levels_and_keep() {
+        assert!(level("").is_ok() && level("reset").is_ok());
+        assert_eq!(level("wipe").unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
+        assert_eq!(level("x").unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs");
+        assert!(keep(&[]).is_ok() && keep(&["/etc".to_owned()]).is_err());
+    }
+}

@@ -1,0 +1,347 @@
+//! The list of jobs: who may add one, which one runs next, how each one ended. Data only, no I/O and no bus.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::errors::{self, BusError, BusResult};
+use super::flags::Effect;
+use crate::error::{Error, Kind};
+
+/// Jobs that wait or run, in all.
+const QUEUE: usize = 8;
+/// Jobs of one user that wait or run.
+const PER_USER: usize = 2;
+/// How long a finished job stays listed.
+pub(super) const LISTED: Duration = Duration::from_secs(60);
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Asks for a reset at the next boot, or shows its plan.
+    Reset(Effect),
+    /// Deletes what resets left behind.
+    Cleanup,
+}
+
+impl Work {
+    /// The job's type on the bus.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Work::Reset(_) => "reset",
+            Work::Cleanup => "cleanup",
+        }
+    }
+
+    /// Whether it changes the store under its lock: one of these at a time.
+    fn writes(self) -> bool {
+        matches!(self, Work::Reset(effect) if effect != Effect::DryRun)
+    }
+}
+
+/// On whose behalf a job runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Initiator {
+    /// User id; 0 for the daemon itself.
+    pub(super) uid: u32,
+    /// For people: `root (uid 0)`.
+    pub(super) name: String,
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Accepted; its object and its signal come first.
+    Accepted,
+    /// In the queue.
+    Waiting,
+    /// On its thread.
+    Running,
+    /// Over, and still listed.
+    Finished,
+}
+
+impl State {
+    /// The word on the bus.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            State::Accepted | State::Waiting => "waiting",
+            State::Running => "running",
+            State::Finished => "finished",
+        }
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug)]
+pub(super) enum Ended {
+    /// As it should.
+    Done(Details),
+    /// By `Cancel`; what was done stays valid.
+    Canceled(Details),
+    /// With an error.
+    Failed(BusError),
+}
+
+impl Ended {
+    /// The word on the bus.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Ended::Done(_) => "done",
+            Ended::Canceled(_) => "canceled",
+            Ended::Failed(_) => "failed",
+        }
+    }
+}
+
+/// What a job has to tell besides its result.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Details {
+    /// Numbers by name: entries deleted, …
+    pub(super) numbers: Vec<(&'static str, u64)>,
+    /// Texts by name: who asked first, …
+    pub(super) texts: Vec<(&'static str, String)>,
+    /// Lists by name: the steps of a dry run.
+    pub(super) lists: Vec<(&'static str, Vec<String>)>,
+}
+
+/// One job.
+#[derive(Clone, Debug)]
+pub(super) struct Job {
+    /// Its number.
+    pub(super) id: u64,
+    /// What it does.
+    pub(super) work: Work,
+    /// On which overlay; empty for all of them.
+    pub(super) overlay: String,
+    /// For whom.
+    pub(super) by: Initiator,
+    /// Where it stands.
+    pub(super) state: State,
+    /// What it is at, in a word.
+    pub(super) stage: &'static str,
+    /// Per cent.
+    pub(super) progress: u32,
+    /// Set once it is over.
+    pub(super) ended: Option<Ended>,
+    /// Set to stop it.
+    pub(super) cancel: Arc<AtomicBool>,
+    ended_at: Option<Instant>,
+}
+
+/// All jobs that are listed.
+#[derive(Debug)]
+pub(super) struct Jobs {
+    next: u64,
+    list: BTreeMap<u64, Job>,
+}
+
+impl Jobs {
+    /// No job; the first one gets the number `first`.
+    pub(super) fn new(first: u64) -> Self {
+        Jobs { next: first.max(1), list: BTreeMap::new() }
+    }
+
+    /// Accepts a job, or says who is in the way.
+    pub(super) fn submit(&mut self, work: Work, overlay: &str, by: Initiator) -> BusResult<u64> {
+        self.check_conflict(work, overlay)?;
+        self.check_limits(&by)?;
+        let id = self.next;
+        self.next += 1;
+        let job = Job {
+            id,
+            work,
+            overlay: overlay.to_owned(),
+            by,
+            state: State::Accepted,
+            stage: "waiting",
+            progress: 0,
+            ended: None,
+            cancel: Arc::default(),
+            ended_at: None,
+        };
+        self.list.insert(id, job);
+        Ok(id)
+    }
+
+    /// Refuses a second writer on `overlay` while one waits or runs, naming who and what.
+    pub(super) fn check_conflict(&self, work: Work, overlay: &str) -> BusResult<()> {
+        let other = self.open().find(|j| j.overlay == overlay && j.work.writes());
+        match other {
+            Some(job) if work.writes() => Err(Error::new(
+                Kind::JobInProgress,
+                format!(
+                    "job {} ({} of {overlay}) by {} is not finished",
+                    job.id,
+                    job.work.word(),
+                    job.by.name
+                ),
+            )
+            .remedy("wait for it, or cancel it")
+            .into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_limits(&self, by: &Initiator) -> BusResult<()> {
+        if self.open().count() >= QUEUE {
+            return Err(BusError::new(
+                errors::LIMITS,
+                format!("{QUEUE} jobs wait already (try again later)"),
+            ));
+        }
+        if self.open().filter(|j| j.by == *by).count() >= PER_USER {
+            let text = format!("{} has {PER_USER} unfinished jobs already (wait for one to finish)", by.name);
+            return Err(BusError::new(errors::LIMITS, text));
+        }
+        Ok(())
+    }
+
+    /// A job is on the bus now, and may start.
+    pub(super) fn announced(&mut self, id: u64) {
+        if let Some(job) = self.list.get_mut(&id) {
+            job.state = State::Waiting;
+        }
+    }
+
+    /// The jobs that may start now; they count as running from here.
+    pub(super) fn start(&mut self) -> Vec<Job> {
+        let mut writer = self.list.values().any(|j| j.state == State::Running && j.work.writes());
+        let mut started = Vec::new();
+        for job in self.list.values_mut().filter(|j| j.state == State::Waiting) {
+            if job.work.writes() && std::mem::replace(&mut writer, true) {
+                continue;
+            }
+            job.state = State::Running;
+            started.push(job.clone());
+        }
+        started
+    }
+
+    /// A running job tells where it is.
+    pub(super) fn progress(&mut self, id: u64, stage: &'static str, percent: u32) {
+        if let Some(job) = self.list.get_mut(&id) {
+            job.stage = stage;
+            job.progress = percent.min(100);
+        }
+    }
+
+    /// A job is over.
+    pub(super) fn finish(&mut self, id: u64, ended: Ended, now: Instant) -> Option<Job> {
+        let job = self.list.get_mut(&id)?;
+        job.state = State::Finished;
+        job.progress = if matches!(ended, Ended::Done(_)) { 100 } else { job.progress };
+        job.stage = ended.word();
+        job.ended = Some(ended);
+        job.ended_at = Some(now);
+        Some(job.clone())
+    }
+
+    /// Stops what can be continued another time.
+    pub(super) fn stop_cleanups(&self) {
+        for job in self.open().filter(|j| j.work == Work::Cleanup) {
+            job.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes finished jobs off the list when their time is over; they are returned.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<u64> {
+        let over = |j: &Job| j.ended_at.is_some_and(|at| now.duration_since(at) >= LISTED);
+        let ids: Vec<u64> = self.list.values().filter(|j| over(j)).map(|j| j.id).collect();
+        self.list.retain(|id, _| !ids.contains(id));
+        ids
+    }
+
+    /// When the next finished job leaves the list.
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.list.values().filter_map(|j| j.ended_at).min().map(|at| at + LISTED)
+    }
+
+    /// One job.
+    pub(super) fn get(&self, id: u64) -> Option<&Job> {
+        self.list.get(&id)
+    }
+
+    /// Every listed job.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Job> {
+        self.list.values()
+    }
+
+    /// Jobs that are not over.
+    pub(super) fn open(&self) -> impl Iterator<Item = &Job> {
+        self.list.values().filter(|j| j.state != State::Finished)
+    }
+
+    /// The job that waits or runs on `overlay`.
+    pub(super) fn active(&self, overlay: &str) -> Option<&Job> {
+        self.open().find(|j| j.overlay == overlay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RESET: Work = Work::Reset(Effect::NextBoot);
+
+    fn user(uid: u32) -> Initiator {
+        Initiator { uid, name: format!("user {uid}") }
+    }
+
+    #[test]
+    fn a_second_writer_is_told_who_is_in_the_way() {
+        let mut jobs = Jobs::new(5);
+        assert_eq!(jobs.submit(RESET, "root", user(1)).unwrap(), 5);
+        let error = jobs.submit(RESET, "root", user(2)).unwrap_err();
+        assert_eq!(error.name(), "org.overlayd1.Error.JobInProgress");
+        assert!(error.message().contains("job 5 (reset of root) by user 1"), "{error}");
+        assert!(jobs.submit(Work::Reset(Effect::DryRun), "root", user(2)).is_ok());
+        assert!(jobs.submit(RESET, "var", user(3)).is_ok());
+    }
+
+    #[test]
+    fn the_queue_is_bounded_in_all_and_per_user() {
+        let mut jobs = Jobs::new(1);
+        let dry = Work::Reset(Effect::DryRun);
+        for n in 0..8 {
+            jobs.submit(dry, "root", user(n / 2)).unwrap();
+            if n == 1 {
+                assert_eq!(jobs.submit(dry, "root", user(0)).unwrap_err().name(), errors::LIMITS);
+            }
+        }
+        assert_eq!(jobs.submit(dry, "root", user(9)).unwrap_err().name(), errors::LIMITS);
+    }
+
+    #[test]
+    fn one_writer_runs_at_a_time_and_others_beside_it() {
+        let mut jobs = Jobs::new(1);
+        let a = jobs.submit(RESET, "root", user(1)).unwrap();
+        let b = jobs.submit(RESET, "var", user(2)).unwrap();
+        let c = jobs.submit(Work::Cleanup, "", user(0)).unwrap();
+        assert!(jobs.start().is_empty(), "not announced yet");
+        for id in [a, b, c] {
+            jobs.announced(id);
+        }
+        let ids = |jobs: Vec<Job>| jobs.iter().map(|j| j.id).collect::<Vec<_>>();
+        assert_eq!(ids(jobs.start()), [a, c]);
+        assert!(jobs.start().is_empty());
+        jobs.finish(a, Ended::Done(Details::default()), Instant::now());
+        assert_eq!(ids(jobs.start()), [b]);
+    }
+
+    #[test]
+    fn a_finished_job_stays_listed_for_a_minute_and_numbers_only_grow() {
+        let mut jobs = Jobs::new(1);
+        let now = Instant::now();
+        let id = jobs.submit(RESET, "root", user(1)).unwrap();
+        assert_eq!(jobs.active("root").unwrap().id, id);
+        jobs.finish(id, Ended::Canceled(Details::default()), now).unwrap();
+        assert!(jobs.active("root").is_none());
+        assert!(jobs.expire(now + LISTED - Duration::from_millis(1)).is_empty());
+        assert_eq!(jobs.next_expiry(), Some(now + LISTED));
+        assert_eq!(jobs.expire(now + LISTED), [id]);
+        assert!(jobs.get(id).is_none());
+        assert!(jobs.submit(RESET, "root", user(1)).unwrap() > id);
+    }
+}

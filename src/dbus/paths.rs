@@ -1,0 +1,57 @@
+//! Object paths: how an overlay or a job is called on the bus, and back.
+
+use zbus::OwnedObjectPath;
+
+use super::ROOT;
+
+/// `/org/overlayd1/overlay/<name escaped>`.
+pub(super) fn overlay(name: &str) -> OwnedObjectPath {
+    path(format!("{ROOT}/overlay/{}", escape(name)))
+}
+
+/// `/org/overlayd1/job/<id>`.
+pub(super) fn job(id: u64) -> OwnedObjectPath {
+    path(format!("{ROOT}/job/{id}"))
+}
+
+/// `/`: no object.
+pub(super) fn none() -> OwnedObjectPath {
+    path("/".to_owned())
+}
+
+fn path(text: String) -> OwnedObjectPath {
+    OwnedObjectPath::try_from(text).expect("made of escaped labels")
+}
+
+/// Escapes a label as systemd does (`sd_bus_path_encode`): what is not a letter or a digit becomes `_xx`,
+/// and so does a digit in front.
+fn escape(label: &str) -> String {
+    if label.is_empty() {
+        return "_".to_owned();
+    }
+    let plain = |at: usize, b: u8| b.is_ascii_alphabetic() || (b.is_ascii_digit() && at > 0);
+    label
+        .bytes()
+        .enumerate()
+        .map(|(at, b)| if plain(at, b) { char::from(b).to_string() } else { format!("_{b:02x}") })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_as_systemd_does() {
+        assert_eq!(overlay("root").as_str(), "/org/overlayd1/overlay/root");
+        assert_eq!(overlay("var-lib").as_str(), "/org/overlayd1/overlay/var_2dlib");
+        assert_eq!(overlay("0a1").as_str(), "/org/overlayd1/overlay/_30a1");
+        assert_eq!(escape(""), "_");
+    }
+
+    #[test]
+    fn jobs_have_their_number() {
+        assert_eq!(job(7).as_str(), "/org/overlayd1/job/7");
+        assert_eq!(none().as_str(), "/");
+    }
+}
