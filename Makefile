@@ -36,7 +36,7 @@ INSTALL_FILE   = $(INSTALL) -m 644
 VM_THREADS     = 2
 
 .PHONY: all build check test test-full try bench install clean
-.PHONY: packages-build packages-test packages-try lint tests-host tests-vm tests-vm-full
+.PHONY: as-root packages-build packages-test packages-try lint tests-host tests-vm tests-vm-full
 all: build
 
 build:
@@ -49,7 +49,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin overlayd-early -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; \
-		shellcheck -x tests/packages .ci/run tests/vm/image tests/vm/try tests/vm/guest/* \
+		shellcheck -x tests/packages .ci/run tests/vm/image tests/vm/try tests/vm/guest/agent tests/vm/guest/init tests/vm/guest/marks \
 			initramfs/initramfs-tools/hooks/overlayd \
 			initramfs/initramfs-tools/scripts/init-bottom/overlayd \
 			initramfs/dracut/90overlayd/module-setup.sh; \
@@ -61,24 +61,27 @@ check: lint
 packages-build packages-test packages-try:
 	tests/packages install $(@:packages-%=%)
 
-# Everything that is no virtual machine. Root: real mounts.
-tests-host: build
-	$(CARGO) test --locked --lib --bins --test golden --test it
+as-root:
+	@test "$$(id -u)" = 0 || { echo 'real mounts and machines need root: sudo env "PATH=$$PATH" make test' >&2; exit 1; }
 
-tests-vm: build
+# Everything that is no virtual machine.
+tests-host: as-root build
+	$(CARGO) test --locked --lib --bins --test golden --test mounts --test bus
+
+tests-vm: as-root build
 	$(CARGO) test --locked --test vm -- --test-threads=$(VM_THREADS)
 
-tests-vm-full: build
+tests-vm-full: as-root build
 	$(CARGO) test --locked --features test-full --test vm --test vm_full --no-fail-fast -- \
 		--test-threads=$(VM_THREADS)
 
 # In this order, and the summary of the boots last.
-test: packages-test
+test: as-root packages-test
 	$(MAKE) lint
 	$(MAKE) tests-host
 	$(MAKE) tests-vm
 
-test-full: packages-test
+test-full: as-root packages-test
 	$(MAKE) lint
 	$(MAKE) tests-host
 	$(MAKE) tests-vm-full

@@ -1,0 +1,164 @@
+//! A machine that is on. Every wait has a limit, and every failure shows the end of the serial console.
+
+use super::agent::{Agent, Output};
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// An idle machine boots in 20 s under emulation; two of them on a busy host may need many times that.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A running QEMU.
+pub(crate) struct Guest {
+    qemu: Child,
+    serial: PathBuf,
+    agent: Agent,
+}
+
+impl Guest {
+    /// Connects to the agent's socket, which QEMU makes when it starts.
+    pub(super) fn attach(mut qemu: Child, dir: &Path, serial: PathBuf) -> Guest {
+        let end = Instant::now() + Duration::from_secs(30);
+        let agent = loop {
+            match Agent::connect(dir) {
+                Ok(agent) => break agent,
+                Err(error) if Instant::now() > end => {
+                    let _ = qemu.kill();
+                    let _ = qemu.wait();
+                    panic!("qemu did not start: {error}");
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        Guest { qemu, serial, agent }
+    }
+
+    /// Waits until the agent is there: long before the system is up.
+    pub(crate) fn wait_for_agent(&mut self) {
+        if let Err(error) = self.agent.hello(PATIENCE) {
+            self.fail(&format!("the guest did not come up: {error}"));
+        }
+    }
+
+    /// Waits until the system is up, and says in which state: `running`, `degraded`.
+    pub(crate) fn wait_until_up(&mut self) -> String {
+        self.wait_for_agent();
+        self.run("systemctl is-system-running --wait").out.trim().to_owned()
+    }
+
+    /// Runs a bash script in the guest.
+    pub(crate) fn run(&mut self, script: &str) -> Output {
+        match self.agent.send(script).and_then(|()| self.agent.receive(PATIENCE)) {
+            Ok(output) => output,
+            Err(error) => self.fail(&format!("the guest did not answer: {error}\nscript: {script}")),
+        }
+    }
+
+    /// Runs a bash script that must succeed, and gives back what it printed.
+    pub(crate) fn succeed(&mut self, script: &str) -> String {
+        let output = self.run(script);
+        if output.status != 0 {
+            self.fail(&format!("exit status {}: {script}\n{}{}", output.status, output.out, output.err));
+        }
+        output.out
+    }
+
+    /// Runs a command that ends in a reboot, and waits for it.
+    pub(crate) fn reboot_by(mut self, script: &str) {
+        self.ask(script);
+        self.wait_for_end("reboot: Restarting system");
+    }
+
+    /// `systemctl reboot`, to the end.
+    pub(crate) fn reboot(self) {
+        self.reboot_by("systemctl reboot");
+    }
+
+    /// `systemctl poweroff`, to the end.
+    pub(crate) fn poweroff(mut self) {
+        self.ask("systemctl poweroff");
+        self.wait_for_end("reboot: Power down");
+    }
+
+    /// Waits until the machine goes off by itself, and gives back all that it said.
+    pub(crate) fn wait_off(mut self) -> String {
+        self.wait_for_end("reboot: Power down");
+        self.console()
+    }
+
+    /// Cuts the power. What the disk holds is what the guest had flushed.
+    pub(crate) fn cut_power(mut self) {
+        self.kill();
+    }
+
+    /// Waits until the console says `text`; false, if the machine went off before.
+    pub(crate) fn wait_for_console(&mut self, text: &str) -> bool {
+        let end = Instant::now() + PATIENCE;
+        while !self.console().contains(text) {
+            if self.is_off() {
+                return self.console().contains(text);
+            }
+            if Instant::now() > end {
+                self.fail(&format!("the console never said {text:?}"));
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        true
+    }
+
+    /// Whether QEMU has ended.
+    pub(crate) fn is_off(&mut self) -> bool {
+        matches!(self.qemu.try_wait(), Ok(Some(_)))
+    }
+
+    /// All that the console said so far.
+    pub(crate) fn console(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.serial).unwrap_or_default()).into_owned()
+    }
+
+    /// Fails the test with the end of the console.
+    pub(crate) fn fail(&self, why: &str) -> ! {
+        let console = self.console();
+        let lines: Vec<&str> = console.lines().collect();
+        let tail = lines[lines.len().saturating_sub(60)..].join("\n");
+        panic!("{why}\n--- end of {}:\n{tail}", self.serial.display());
+    }
+
+    /// Sends a script that the guest may not live to answer; an answer that it failed is a failure.
+    fn ask(&mut self, script: &str) {
+        if let Err(error) = self.agent.send(script) {
+            self.fail(&format!("the guest does not listen: {error}"));
+        }
+        match self.agent.receive(PATIENCE) {
+            Ok(output) if output.status != 0 && output.status < 128 => {
+                self.fail(&format!("exit status {}: {script}\n{}{}", output.status, output.out, output.err))
+            }
+            _ => {}
+        }
+    }
+
+    fn wait_for_end(&mut self, last_words: &str) {
+        let end = Instant::now() + PATIENCE;
+        while !self.is_off() {
+            if Instant::now() > end {
+                self.fail("the machine did not go off");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let console = self.console();
+        if console.contains("Kernel panic") || !console.contains(last_words) {
+            self.fail(&format!("the machine did not end with {last_words:?}"));
+        }
+    }
+
+    fn kill(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,122 @@
+//! A machine that is off: its image, its disk, its directory. Booting it gives a [`Guest`].
+
+use super::guest::Guest;
+use super::image::vm_dir;
+use super::{Disk, Initramfs, RootFs, StateFs, Suite, agent};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How the state disk is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StateDrive {
+    Writable,
+    ReadOnly,
+    Missing,
+}
+
+/// One appliance.
+pub(crate) struct Machine {
+    images: PathBuf,
+    dir: PathBuf,
+    initramfs: Initramfs,
+    root: RootFs,
+    pub(crate) disk: Disk,
+    pub(crate) drive: StateDrive,
+    boots: u32,
+}
+
+impl Machine {
+    /// A new appliance with an empty, formatted state disk. The name becomes its directory below
+    /// target/vm/run, which holds the serial console of every boot; tests that pass leave none behind.
+    pub(crate) fn new(
+        name: &str,
+        suite: Suite,
+        initramfs: Initramfs,
+        root: RootFs,
+        state: StateFs,
+    ) -> Machine {
+        let dir = vm_dir().join("run").join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)
+                .unwrap_or_else(|error| panic!("failed to empty {}: {error}", dir.display()));
+        }
+        std::fs::create_dir_all(&dir)
+            .unwrap_or_else(|error| panic!("failed to create {}: {error}", dir.display()));
+        let disk = Disk::new(dir.join("state.img"), state);
+        Machine { images: suite.images(), dir, initramfs, root, disk, drive: StateDrive::Writable, boots: 0 }
+    }
+
+    /// The usual appliance of a test that is not about flavours: Debian 13, squashfs, ext4.
+    pub(crate) fn usual(name: &str) -> Machine {
+        Machine::new(name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, StateFs::Ext4)
+    }
+
+    /// Switches it on, with further words on the kernel command line.
+    pub(crate) fn boot(&mut self, words: &[&str]) -> Guest {
+        self.boots += 1;
+        let serial = self.dir.join(format!("serial-{}.log", self.boots));
+        let socket = self.dir.join(agent::SOCKET);
+        let _ = std::fs::remove_file(&socket);
+        let mut qemu = self.qemu(words, &serial);
+        let child = qemu.spawn().unwrap_or_else(|error| panic!("failed to run qemu: {error}"));
+        Guest::attach(child, &self.dir, serial)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// TCG with any other model panics the guest at random (QEMU 7.2). A reboot ends QEMU: so the disk can be
+    /// judged from outside between two boots. setpriv: the machine dies with the test.
+    fn qemu(&self, words: &[&str], serial: &Path) -> Command {
+        let root = self.root.word();
+        let mut qemu = Command::new("setpriv");
+        qemu.current_dir(&self.dir)
+            .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-no-user-config", "-nodefaults"])
+            .args([
+                "-accel",
+                "tcg",
+                "-cpu",
+                "max,-cx16",
+                "-smp",
+                "1",
+                "-m",
+                "512",
+                "-display",
+                "none",
+                "-no-reboot",
+            ])
+            .arg("-kernel")
+            .arg(self.images.join("vmlinuz"))
+            .arg("-initrd")
+            .arg(self.images.join(self.initramfs.file()))
+            .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {}", words.join(" "))])
+            .args(["-drive", &drive(&self.images.join(format!("root.{root}")), "readonly=on")])
+            .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", agent::SOCKET)])
+            .args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"])
+            .args(["-device", "virtio-rng-pci", "-serial", &format!("file:{}", serial.display())])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        match self.drive {
+            StateDrive::Writable => qemu.args(["-drive", &drive(self.disk.path(), "cache=writethrough")]),
+            StateDrive::ReadOnly => qemu.args(["-drive", &drive(self.disk.path(), "readonly=on")]),
+            StateDrive::Missing => &mut qemu,
+        };
+        qemu
+    }
+}
+
+/// A panic ends the machine (with -no-reboot). No login on the console: nobody sits there.
+const CONSOLE: &str = "console=ttyS0 panic=-1 systemd.getty_auto=no";
+
+fn drive(path: &Path, options: &str) -> String {
+    format!("file={},format=raw,if=virtio,{options}", path.display())
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Real machines for tests: images, disks, QEMU, and an agent in the guest.
+//!
+//! Nothing here knows what overlayd promises; that stands in the tests. A missing prerequisite is a failure.
+
+mod agent;
+mod base64;
+mod disk;
+mod guest;
+mod image;
+mod machine;
+
+pub(crate) use disk::{Disk, StateFs};
+pub(crate) use guest::Guest;
+pub(crate) use image::{Initramfs, RootFs, Suite};
+pub(crate) use machine::{Machine, StateDrive};
+
+use std::process::Command;
+
+/// Runs a program of the host, and gives back what it printed. Panics if it fails.
+pub(crate) fn host(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("failed to run {program}: {error} (tests/packages install test)"));
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{out}{err}", output.status);
+    out.into_owned()
+}

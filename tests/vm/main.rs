@@ -1,0 +1,12 @@
+//! Real boots of a real Debian in QEMU: `make tests-vm`. Root, and the packages of tests/packages, are needed.
+
+mod bad_days;
+mod bus;
+mod checks;
+mod harness;
+mod modes;
+mod power;
+#[macro_use]
+mod row;
+
+mod matrix;

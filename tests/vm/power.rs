@@ -1,0 +1,106 @@
+//! Power cuts in the boot that executes a reset. Whatever the moment, the next boot ends in the complete new
+//! state (the request is durable before anything is destroyed), and the request does not fire again.
+
+use crate::checks::{Marks, VERDICT, Verdict, assert_marks, make_marks};
+use crate::harness::{Initramfs, RootFs, Suite};
+use crate::harness::{Machine, StateFs};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The last words before the executor, in initramfs-tools.
+const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
+
+#[test]
+fn power_cuts_while_a_reset_is_executed_on_ext4() {
+    cut(StateFs::Ext4, 10);
+}
+
+#[test]
+fn power_cuts_while_a_reset_is_executed_on_xfs() {
+    cut(StateFs::Xfs, 5);
+}
+
+#[test]
+fn power_cuts_while_a_reset_is_executed_on_btrfs() {
+    cut(StateFs::Btrfs, 5);
+}
+
+fn cut(state: StateFs, times: u32) {
+    let name = format!("power-{}", state.word());
+    let mut machine = Machine::new(&name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, state);
+    let old = arm(&mut machine);
+    let armed = machine.disk.copy(machine.dir().join("armed.img"));
+    let window = time_execution(&mut machine, old);
+    let mut chance = Chance::new();
+    for number in 1..=times {
+        machine.disk = armed.copy(machine.dir().join("state.img"));
+        let delay = chance.below(window);
+        let mut guest = machine.boot(VERDICT);
+        guest.wait_for_console(EXECUTOR_STARTS);
+        std::thread::sleep(delay);
+        guest.cut_power();
+        let verdict = Verdict::of(&mut machine, &[]);
+        let what = format!("cut {number} of {times}, {delay:?} into {window:?}: {verdict:#?}");
+        assert_new(&verdict, old, &what);
+        assert_settled(&machine, old, &what);
+    }
+}
+
+/// A machine with changes in its root and a request for a reset, off. Gives back the generation.
+fn arm(machine: &mut Machine) -> i64 {
+    let mut guest = machine.boot(&[]);
+    guest.wait_until_up();
+    make_marks(&mut guest);
+    assert_marks(&mut guest, Marks::All);
+    guest.succeed("overlayctl reset --yes");
+    guest.poweroff();
+    current(machine)
+}
+
+/// How long the executor needs when nobody disturbs it.
+fn time_execution(machine: &mut Machine, old: i64) -> Duration {
+    let mut guest = machine.boot(VERDICT);
+    guest.wait_for_console(EXECUTOR_STARTS);
+    let start = Instant::now();
+    guest.wait_for_console("verdict: begin");
+    let window = start.elapsed();
+    guest.wait_off();
+    assert_settled(machine, old, "undisturbed");
+    window
+}
+
+fn assert_new(verdict: &Verdict, old: i64, what: &str) {
+    assert_eq!(verdict.mode(), "persistent", "{what}");
+    assert_eq!(verdict.marks(), "none", "{what}");
+    assert_eq!(verdict.generation(), old + 1, "{what}");
+}
+
+/// On disk: one pointer, at the new generation, and no request left that could fire again.
+fn assert_settled(machine: &Machine, old: i64, what: &str) {
+    assert_eq!(current(machine), old + 1, "{what}");
+    let request = machine.disk.inside("ls overlayd/overlays/root | grep -x request.toml || true");
+    assert_eq!(request, "", "a request is left: {what}");
+}
+
+fn current(machine: &Machine) -> i64 {
+    let text = machine.disk.inside("cat overlayd/overlays/root/current");
+    text.trim().parse().unwrap_or_else(|_| panic!("current is no number: {text:?}"))
+}
+
+/// Random moments; which, the failure says.
+struct Chance {
+    state: u64,
+}
+
+impl Chance {
+    fn new() -> Chance {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Chance { state: now.as_nanos() as u64 | 1 }
+    }
+
+    /// Knuth's MMIX generator: its high bits are random enough for this.
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.state =
+            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        limit.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64)
+    }
+}
