@@ -3,6 +3,7 @@
 //! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::plan::{self, Step};
@@ -66,10 +67,23 @@ pub fn cancel(store: &Path, overlay: &str) -> Result<Vec<Step>> {
 pub fn empty_trash(store: &Path, on_progress: &mut trash::OnProgress<'_>) -> Result<trash::Deleted> {
     let layout = Layout::new(store);
     let deleted = trash::empty(&layout, on_progress)?;
-    let _lock = StoreLock::exclusive(&layout)?;
-    let view = open(store)?;
-    exec::store::run(&layout, &plan::state::refill(&view, &observe::space(store)?))?;
+    // XFS frees the space of removed files in the background.
+    for _ in 0..10 {
+        if refill(&layout)? {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
     Ok(deleted)
+}
+
+/// Fills the reserve if it is missing and fits; false if there is not enough space for it.
+fn refill(layout: &Layout) -> Result<bool> {
+    let _lock = StoreLock::exclusive(layout)?;
+    let view = open(layout.root())?;
+    let steps = plan::state::refill(&view, &observe::space(layout.root())?);
+    exec::store::run(layout, &steps)?;
+    Ok(view.reserve || !steps.is_empty())
 }
 
 fn open(store: &Path) -> Result<StoreView> {

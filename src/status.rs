@@ -49,7 +49,7 @@ pub struct StoreStatus {
     pub fstype: String,
     /// Size of the filesystem in bytes.
     pub bytes_total: u64,
-    /// Free for root, in bytes.
+    /// Free as df(1) shows it, in bytes.
     pub bytes_free: u64,
     /// Inodes in all; 0 where the filesystem makes them as needed.
     pub inodes_total: u64,

@@ -109,6 +109,7 @@ fn mount_overlay(places: &Places, overlay: &Overlay, submounts: &[PathBuf]) -> R
     let scratch = places.scratch("scratch");
     let beside = overlay.upper.with_file_name("probe");
     let tried = probe::layers(&places.scratch("probe"), &beside, &overlay.work, &overlay.options, &scratch)?;
+    probe::clean(&overlay.upper)?;
     if let Some(base) = overlay.lowers.first() {
         rootdir::adopt(base, &overlay.upper)?;
     }

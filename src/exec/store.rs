@@ -19,6 +19,7 @@ pub fn apply(layout: &Layout, step: &Step) -> Result<bool> {
         Step::CreateStore(record) => write::create_store(layout, record)?,
         Step::FillReserve(bytes) => reserve::fill(layout, *bytes)?,
         Step::ReleaseReserve => reserve::release(layout)?,
+        Step::ReleaseSpare => reserve::release_spare(layout)?,
         Step::MakeGeneration(overlay, record) => write::make_generation(layout, overlay, record)?,
         Step::PointCurrent(overlay, number) => write::point_current(layout, overlay, *number)?,
         Step::WriteRequest(overlay, record) => write::write_request(layout, overlay, record)?,

@@ -216,7 +216,7 @@ fn execute(
     space: &Space,
     plan: &mut BootPlan,
 ) -> Result<Live> {
-    if view.reserve && reserve::is_low(space) {
+    if reserve::is_low(space) {
         plan.steps.push(Step::ReleaseReserve);
     }
     let execution = reset::execution(view, ROOT, request, &facts.base, &facts.now)?;
@@ -244,6 +244,10 @@ fn continue_live(
             "the base changed: generation {number} was made on {}, this is {}",
             record.base, facts.base.identity
         ));
+    }
+    if view.reserve && reserve::is_low(space) {
+        // XFS can not even renew the work directory without free blocks: the overlay would be read-only.
+        plan.steps.push(Step::ReleaseSpare);
     }
     let mut after: Vec<Step> =
         reset::garbage(state, number).into_iter().map(|dir| Step::Discard(ROOT.to_owned(), dir)).collect();

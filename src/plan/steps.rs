@@ -40,6 +40,8 @@ pub enum Step {
     FillReserve(u64),
     /// Give the ballast free.
     ReleaseReserve,
+    /// Give the part of the ballast free that an ordinary boot or a request may use up.
+    ReleaseSpare,
     /// Make a generation with an empty upper.
     MakeGeneration(String, GenerationRecord),
     /// Move the pointer of an overlay to a generation.
@@ -93,6 +95,7 @@ impl fmt::Display for Step {
             Step::CreateStore(record) => write!(f, "create store {}", record.uuid),
             Step::FillReserve(bytes) => write!(f, "set {bytes} bytes aside for a reset on a full disk"),
             Step::ReleaseReserve => f.write_str("release what was set aside for a reset on a full disk"),
+            Step::ReleaseSpare => f.write_str("release the spare part of what was set aside"),
             Step::MakeGeneration(overlay, record) => {
                 write!(f, "make generation {} of {overlay} on {}", record.number, record.base)
             }

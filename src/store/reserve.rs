@@ -1,9 +1,11 @@
 //! The ballast (invariant 10): blocks and inodes set aside, so that a reset works on a full disk.
 //!
 //! ```text
-//! reserve/blocks     allocated, never read
-//! reserve/inodes/N   empty files: ext4 has a fixed number of inodes
+//! reserve/blocks     allocated, never read; for the boot that executes a reset
+//! reserve/inodes/N   empty files: ext4 has a fixed number of inodes; most for the same, some spare
 //! reserve/request    one block and one inode for the request itself, written in place and renamed
+//! reserve/spare      allocated, never read; for an ordinary boot on a full disk, and for the request where nothing
+//!                    can be written in place (btrfs)
 //! reserve/whole      made last, removed first: without it the reserve is filled again
 //! ```
 
@@ -20,8 +22,12 @@ use crate::sys::{atomic, space::Space};
 
 /// Inodes set aside: a generation needs eight, its mount and first boot some more.
 const INODES: usize = 64;
+/// Of these, for an ordinary boot: its probe needs six.
+const SPARE_INODES: usize = 16;
 /// Blocks set aside on a large filesystem, in bytes.
 const BYTES_MAX: u64 = 8 << 20;
+/// Files of blocks: the boot's, and the request's.
+const BALLAST: [&str; 2] = ["blocks", "spare"];
 /// The part of a small filesystem that is set aside.
 const FRACTION: u64 = 32;
 /// Longer than any request.
@@ -67,33 +73,63 @@ pub fn fill(layout: &Layout, bytes: u64) -> Result<()> {
     let slot = request_slot(layout);
     make_file(&slot)?.write_all(&[b' '; SLOT_BYTES]).map_err(|e| Error::io("write", &slot, e))?;
     sync(&slot)?;
-    let blocks = reserve.join("blocks");
-    let length = i64::try_from(bytes).unwrap_or(i64::MAX);
-    fallocate(make_file(&blocks)?, FallocateFlags::empty(), 0, length)
-        .map_err(|e| Error::io("allocate", &blocks, e))?;
-    sync(&blocks)?;
+    for name in BALLAST {
+        let path = reserve.join(name);
+        let length = i64::try_from(bytes / 2).unwrap_or(i64::MAX);
+        fallocate(make_file(&path)?, FallocateFlags::empty(), 0, length)
+            .map_err(|e| Error::io("allocate", &path, e))?;
+        sync(&path)?;
+    }
     atomic::write(&reserve.join("whole"), "")
 }
 
 /// Gives everything but the request's slot free.
 pub fn release(layout: &Layout) -> Result<()> {
     let reserve = layout.reserve();
-    atomic::remove(&reserve.join("whole"))?;
-    // Truncating frees blocks at once; removing alone leaves that to a worker on XFS.
-    if let Ok(blocks) = OpenOptions::new().write(true).open(reserve.join("blocks")) {
-        blocks.set_len(0).and_then(|()| blocks.sync_all()).map_err(|e| Error::io("release", &reserve, e))?;
+    if !reserve.is_dir() {
+        return Ok(());
     }
-    let inodes = reserve.join("inodes");
-    for i in 0..INODES {
-        match fs::remove_file(inodes.join(i.to_string())) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("release", &inodes, e));
-            }
+    atomic::remove(&reserve.join("whole"))?;
+    for name in BALLAST {
+        truncate(&reserve.join(name))?;
+    }
+    free_inodes(&reserve, 0..INODES)?;
+    sync_filesystem(&reserve)
+}
+
+/// Gives the part free that an ordinary boot or a request may use up, and leaves the reset's part.
+pub fn release_spare(layout: &Layout) -> Result<()> {
+    let reserve = layout.reserve();
+    atomic::remove(&reserve.join("whole"))?;
+    truncate(&reserve.join(BALLAST[1]))?;
+    free_inodes(&reserve, 0..SPARE_INODES)?;
+    sync_filesystem(&reserve)
+}
+
+fn free_inodes(reserve: &Path, numbers: std::ops::Range<usize>) -> Result<()> {
+    for i in numbers {
+        let path = reserve.join("inodes").join(i.to_string());
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io("release", &path, e)),
             _ => {}
         }
     }
-    nix::unistd::syncfs(File::open(&reserve).map_err(|e| Error::io("open", &reserve, e))?)
-        .map_err(|e| Error::io("sync", &reserve, e))
+    Ok(())
+}
+
+/// Truncating frees blocks at once; removing alone leaves that to a worker on XFS.
+fn truncate(path: &Path) -> Result<()> {
+    match OpenOptions::new().write(true).open(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        opened => opened
+            .and_then(|file| file.set_len(0).and_then(|()| file.sync_all()))
+            .map_err(|e| Error::io("release", path, e)),
+    }
+}
+
+fn sync_filesystem(path: &Path) -> Result<()> {
+    let directory = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    nix::unistd::syncfs(directory).map_err(|e| Error::io("sync", path, e))
 }
 
 fn make_file(path: &Path) -> Result<File> {

@@ -53,8 +53,13 @@ pub fn write_request(layout: &Layout, overlay: &str, record: &RequestRecord) -> 
     let path = layout.request(overlay);
     let text = records::render(&path, record)?;
     match atomic::write(&path, &text) {
+        Err(e) if e.kind() == Kind::InsufficientSpace => {}
+        other => return other,
+    }
+    match atomic::write_through_slot(&reserve::request_slot(layout), &path, &text) {
         Err(e) if e.kind() == Kind::InsufficientSpace => {
-            atomic::write_through_slot(&reserve::request_slot(layout), &path, &text)
+            reserve::release_spare(layout)?;
+            atomic::write(&path, &text)
         }
         other => other,
     }

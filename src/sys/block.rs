@@ -225,16 +225,17 @@ impl<'a> Prober<'a> {
         remember(&mut self.superblocks, &device.dir, &device.stamp, read)
     }
 
-    /// The kernel's PARTNAME is ASCII; other names are in the GPT only (`utf16_le_to_7bit`, block/partitions/efi.c).
+    /// The kernel's PARTNAME is ASCII (`utf16_le_to_7bit`, block/partitions/efi.c), and it has none for partitions that
+    /// a program told it of (BLKPG, as systemd-repart does): then the disk is read.
     fn has_part_label(&mut self, device: &Device, label: &str) -> bool {
-        match (device.partition, label.is_ascii()) {
-            (None, _) => false,
-            (Some(_), true) => value_of(&device.uevent, "PARTNAME") == Some(label),
-            (Some(number), false) => self.table(device).is_some_and(|t| t.name_of(number) == Some(label)),
+        let Some(number) = device.partition else { return false };
+        match value_of(&device.uevent, "PARTNAME") {
+            Some(told) if label.is_ascii() => told == label,
+            _ => self.table(device).is_some_and(|t| t.name_of(number) == Some(label)),
         }
     }
 
-    /// The kernel tells PARTUUID since 6.13; before that, it is read from the disk.
+    /// The kernel tells PARTUUID since 6.13, but for BLKPG; else the disk is read.
     fn has_part_uuid(&mut self, device: &Device, uuid: &str) -> bool {
         let Some(number) = device.partition else { return false };
         match value_of(&device.uevent, "PARTUUID") {
@@ -246,7 +247,8 @@ impl<'a> Prober<'a> {
         }
     }
 
-    /// The table of the disk that a partition is on.
+    /// The table of the disk that a partition is on. It is read anew for each partition: when one comes up, the table
+    /// has changed, and the disk has not.
     fn table(&mut self, partition: &Device) -> Option<Table> {
         let disk = Device::load(self.paths, partition.disk()?.to_owned()).filter(Device::has_node)?;
         let read = || {
@@ -257,7 +259,7 @@ impl<'a> Prober<'a> {
                 .ok()
                 .flatten()
         };
-        remember(&mut self.tables, &disk.dir, &disk.stamp, read)
+        remember(&mut self.tables, &partition.dir, &partition.stamp, read)
     }
 }
 
@@ -434,6 +436,8 @@ mod tests {
             run(&format!("I={}; {command}", image.display()));
             let node = PathBuf::from(run(&format!("losetup -f --show {options} {}", image.display())));
             self.loops.push(node.clone());
+            // For kernels without partition tables; through BLKPG, so that the kernel knows no names.
+            let _ = Command::new("partx").arg("-u").arg(&node).output();
             let name = node.file_name().unwrap().to_str().unwrap();
             self.show(name);
             for entry in fs::read_dir(format!("/sys/class/block/{name}")).unwrap().flatten() {
@@ -529,31 +533,80 @@ mod tests {
     }
 
     #[test]
-    fn finds_partitions_and_ignores_the_disk_below_them_as_root() {
-        let mut machine = Machine::new("gpt");
-        let script =
-            format!("label: gpt\nsize=4MiB, name=\"state\"\nsize=4MiB, name=\"Zustand ä\", uuid={UUID}\n");
-        let make = format!("printf '{script}' | sfdisk -q $I");
-        let disk = machine.attach(16 << 20, &make, "-P");
-        let part = |n: u32| PathBuf::from(format!("{}p{n}", disk.display()));
-        run(&format!("mkfs.ext4 -q -L state {}", part(1).display()));
-        assert_eq!(machine.find("PARTLABEL=state"), Search::Found(part(1)));
-        assert_eq!(machine.find("PARTLABEL=Zustand ä"), Search::Found(part(2)));
-        assert_eq!(machine.find(&format!("PARTUUID={UUID}")), Search::Found(part(2)));
-        assert_eq!(machine.find("LABEL=state"), Search::Found(part(1)));
-        assert_eq!(machine.find("PARTLABEL=none"), Search::Missing);
+    fn finds_partitions_in_both_sector_sizes_as_root() {
+        for options in ["-P -b 512", "-P -b 4096"] {
+            let mut machine = Machine::new("gpt");
+            let disk = machine.attach(16 << 20, "true", options);
+            let script =
+                format!("label: gpt\nsize=4MiB, name=state\nsize=4MiB, name=\"Zustand ä\", uuid={UUID}\n");
+            run(&format!(
+                "printf '{script}' | sfdisk -q --no-reread --no-tell-kernel {d}; partx -u {d}",
+                d = disk.display()
+            ));
+            let part = |n: u32| PathBuf::from(format!("{}p{n}", disk.display()));
+            machine.show(part(1).file_name().unwrap().to_str().unwrap());
+            machine.show(part(2).file_name().unwrap().to_str().unwrap());
+            run(&format!("mkfs.ext4 -q -L state {}", part(1).display()));
+            assert_eq!(machine.find("PARTLABEL=state"), Search::Found(part(1)));
+            assert_eq!(machine.find("PARTLABEL=Zustand ä"), Search::Found(part(2)));
+            assert_eq!(machine.find(&format!("PARTUUID={}", UUID.to_uppercase())), Search::Found(part(2)));
+            assert_eq!(machine.find("LABEL=state"), Search::Found(part(1)));
+            assert_eq!(machine.find("PARTLABEL=none"), Search::Missing);
+            // A superblock from before the disk was partitioned.
+            let mut stale = vec![0; 4096];
+            stale[0x40..0x48].copy_from_slice(b"_BHRfS_M");
+            stale[0x12b..0x12f].copy_from_slice(b"disk");
+            File::options().write(true).open(&disk).unwrap().write_all_at(&stale, 0x10000).unwrap();
+            assert_eq!(probe(&disk).unwrap().unwrap().label, "disk");
+            assert_eq!(machine.find("LABEL=disk"), Search::Missing);
+        }
+    }
 
-        let mut prober = Prober::new(&machine.paths);
-        let devices = Device::list(&machine.paths).unwrap();
-        let second = devices.iter().find(|d| d.partition == Some(2)).unwrap();
-        assert_eq!(prober.table(second).unwrap().uuid_of(2).unwrap(), UUID);
-        // A stale superblock in front of the partitions.
-        let image = File::options().write(true).open(machine.dir.join("image0")).unwrap();
-        let mut stale = vec![0; 4096];
-        stale[0x40..0x48].copy_from_slice(b"_BHRfS_M");
-        stale[0x12b..0x12f].copy_from_slice(b"disk");
-        image.write_all_at(&stale, 0x10000).unwrap();
-        assert_eq!(machine.find("LABEL=disk"), Search::Missing);
+    #[test]
+    fn what_the_kernel_tells_of_a_partition_is_believed() {
+        let paths = Paths { sys: "/none".into(), dev: "/none".into() };
+        let device = |uevent: &str, partition| Device {
+            dir: "/none".into(),
+            node: "/none".into(),
+            uevent: uevent.into(),
+            partition,
+            stamp: String::new(),
+        };
+        let told = device("DEVNAME=sda1\nPARTN=1\nPARTNAME=state\nPARTUUID=ab-01\n", Some(1));
+        let mut prober = Prober::new(&paths);
+        assert!(prober.has_part_label(&told, "state") && prober.has_part_uuid(&told, "AB-01"));
+        assert!(!prober.has_part_label(&told, "stat") && !prober.has_part_uuid(&told, "ab-02"));
+        let disk = device("DEVNAME=sda\nPARTNAME=state\n", None);
+        assert!(!prober.has_part_label(&disk, "state"));
+    }
+
+    #[test]
+    fn a_device_that_is_in_use_or_cannot_be_opened_is_passed_over_as_root() {
+        let mut machine = Machine::new("taken");
+        let node = machine.attach(8 << 20, "mkfs.ext4 -q -L one $I", "");
+        let class = machine.paths.sys.join("class/block");
+        // No driver has this major number (it is "local/experimental"): opening it fails.
+        run(&format!("mknod {}/aa b 254 999999", machine.dir.display()));
+        run(&format!("cp -a {} {}/", node.display(), machine.dir.display()));
+        fs::create_dir_all(class.join("aa")).unwrap();
+        fs::write(class.join("aa/size"), "16384\n").unwrap();
+        fs::write(class.join("aa/uevent"), "MAJOR=254\nMINOR=999999\nDEVNAME=aa\n").unwrap();
+        machine.paths.dev = machine.dir.clone();
+        let found = machine.dir.join(node.file_name().unwrap());
+        assert_eq!(machine.find("LABEL=one"), Search::Found(found));
+
+        let shown = class.join(node.file_name().unwrap());
+        let real = fs::canonicalize(&shown).unwrap();
+        fs::remove_file(&shown).unwrap();
+        fs::create_dir_all(shown.join("holders/dm-0")).unwrap();
+        for name in ["size", "uevent"] {
+            fs::write(shown.join(name), fs::read(real.join(name)).unwrap()).unwrap();
+        }
+        assert_eq!(machine.find("LABEL=one"), Search::Missing);
+        fs::remove_dir(shown.join("holders/dm-0")).unwrap();
+        fs::create_dir(shown.join("dm")).unwrap();
+        fs::write(shown.join("dm/suspended"), "1\n").unwrap();
+        assert_eq!(machine.find("LABEL=one"), Search::Missing);
     }
 
     #[test]
@@ -589,11 +642,9 @@ mod tests {
         let mut prober = Prober::new(&paths);
         let spec = DeviceSpec::Label("one".into());
         assert_eq!(prober.find(&spec).unwrap(), Search::Found(node.clone()));
-        run(&format!(
-            "losetup -d {n}; I={i}; truncate -s 9M $I; mkfs.ext4 -q -F -L two $I; losetup {n} $I",
-            n = node.display(),
-            i = machine.dir.join("image0").display()
-        ));
+        let image = machine.dir.join("image0");
+        let (n, i) = (node.display(), image.display());
+        run(&format!("truncate -s 9M {i} && losetup -c {n} && mkfs.ext4 -q -F -L two {n}"));
         assert_eq!(prober.find(&spec).unwrap(), Search::Missing);
     }
 

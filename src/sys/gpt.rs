@@ -151,12 +151,11 @@ mod tests {
     use std::os::unix::fs::FileExt;
     use std::process::{Command, Stdio};
 
-    fn sfdisk(name: &str, size: u64, options: &[&str], script: &str) -> std::path::PathBuf {
+    fn sfdisk(name: &str, size: u64, script: &str) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("overlayd-gpt-{}-{name}", std::process::id()));
         std::fs::File::create(&path).unwrap().set_len(size).unwrap();
         let mut child = Command::new("sfdisk")
             .args(["-q", "--no-reread", "--no-tell-kernel"])
-            .args(options)
             .arg(&path)
             .stdin(Stdio::piped())
             .spawn()
@@ -190,20 +189,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_sfdisk_wrote_in_both_sector_sizes() {
-        for (sector, size) in [(512u64, 8 << 20), (4096, 64 << 20)] {
-            let option = format!("--sector-size={sector}");
-            let path = sfdisk(&format!("gpt{sector}"), size, &[&option], SCRIPT);
-            let bytes = std::fs::read(&path).unwrap();
-            std::fs::remove_file(path).unwrap();
-            check_script(&table_in(&bytes, sector).unwrap());
-            assert_eq!(table_in(&bytes, 4608 - sector), None);
-        }
+    fn reads_what_sfdisk_wrote() {
+        let path = sfdisk("gpt", 8 << 20, SCRIPT);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        check_script(&table_in(&bytes, 512).unwrap());
+        // With the wrong sector size the header is not where it should be. block.rs tests 4096 on a real device.
+        assert_eq!(table_in(&bytes, 4096), None);
     }
 
     #[test]
     fn a_damaged_header_or_entry_falls_back_to_the_copy_and_then_to_nothing() {
-        let path = sfdisk("damaged", 8 << 20, &[], SCRIPT);
+        let path = sfdisk("damaged", 8 << 20, SCRIPT);
         let intact = std::fs::read(&path).unwrap();
         std::fs::remove_file(path).unwrap();
         for at in [512 + 60, 1024 + 3] {
@@ -218,7 +215,7 @@ mod tests {
 
     #[test]
     fn dos_partitions_are_numbered_under_the_disk_identifier() {
-        let path = sfdisk("dos", 8 << 20, &[], "label: dos\nlabel-id: 0x00abcdef\nsize=1MiB\n");
+        let path = sfdisk("dos", 8 << 20, "label: dos\nlabel-id: 0x00abcdef\nsize=1MiB\n");
         let file = std::fs::File::open(&path).unwrap();
         let mut read = |at: u64, buf: &mut [u8]| file.read_exact_at(buf, at);
         let table = read_table(&mut read, 8 << 20, 512).unwrap().unwrap();

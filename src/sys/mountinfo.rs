@@ -1,4 +1,4 @@
-//! `/proc/self/mountinfo`: parsing is pure, `read` reads.
+//! `/proc/thread-self/mountinfo`: parsing is pure, `read` reads.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -36,7 +36,8 @@ impl Mount {
 
 /// All mounts, in the kernel's order: what is mounted over another comes later.
 pub fn read() -> Result<Vec<Mount>> {
-    let path = "/proc/self/mountinfo";
+    // A thread may be in a mount namespace of its own; /proc/self is the main thread's.
+    let path = "/proc/thread-self/mountinfo";
     let bytes = std::fs::read(path).map_err(|e| Error::io("read", path, e))?;
     Ok(parse(&bytes))
 }

@@ -99,6 +99,8 @@ fn set_layer(context: &FsContext, key: &str, path: &Path, flavour: Flavour) -> R
             let directory = File::open(path).map_err(|e| Error::io("open layer", path, e))?;
             context.fd(key, directory.as_fd())
         }
+        // The kernel takes backslashes out of these two, and of these two only (fs/overlayfs/params.c).
+        _ if key != "lowerdir+" => context.string(key, OsString::from_vec(escape(path.as_os_str(), b"\\"))),
         _ => context.string(key, path),
     }
 }

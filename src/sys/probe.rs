@@ -44,12 +44,26 @@ pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &
         work: work.to_owned(),
         options: options.to_owned(),
     };
-    let verdict = overlay::mount(&probe, scratch).and_then(|mount| check(&mount, true));
+    let verdict = match overlay::mount(&probe, scratch) {
+        Ok(mount) => check(&mount, true),
+        Err(e) if e.kind() == Kind::InsufficientSpace => Ok(Verdict::Full),
+        Err(e) => Err(e),
+    };
     tree::remove(upper, &mut |_| std::ops::ControlFlow::Continue(()))?;
     verdict
 }
 
-/// Tries create, fsync and unlink on the real overlay, before it is attached.
+/// Removes what an interrupted probe may have left in an upper that is not mounted.
+pub fn clean(upper: &Path) -> Result<()> {
+    match fs::remove_file(upper.join(CREATED)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", upper.join(CREATED), e))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tries create and fsync on the real overlay, before it is attached.
 pub fn merged(mount: &OwnedFd) -> Result<Verdict> {
     check(mount, false)
 }
@@ -80,13 +94,27 @@ fn check(mount: &OwnedFd, with_lower_files: bool) -> Result<Verdict> {
 
 type Tried = std::result::Result<(), (&'static str, Errno)>;
 
+/// Without a name where the kernel can (overlayfs since 6.1): a cut then leaves nothing behind.
 fn try_create(mount: &OwnedFd) -> Tried {
+    let flags = OFlag::O_TMPFILE | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    match openat(mount, ".", flags, Mode::from_bits_retain(0o600)) {
+        Ok(file) => write_out(&file),
+        Err(Errno::ENOSPC | Errno::EDQUOT) => Err(("create a file", Errno::ENOSPC)),
+        Err(_) => try_create_named(mount),
+    }
+}
+
+fn try_create_named(mount: &OwnedFd) -> Tried {
     let flags = OFlag::O_CREAT | OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let file =
         openat(mount, CREATED, flags, Mode::from_bits_retain(0o600)).map_err(|e| ("create a file", e))?;
-    let written = write(&file, b"probe").and_then(|_| fsync(&file)).map_err(|e| ("write a file", e));
+    let written = write_out(&file);
     unlinkat(mount, CREATED, UnlinkatFlags::NoRemoveDir).map_err(|e| ("unlink a file", e))?;
     written
+}
+
+fn write_out(file: &OwnedFd) -> Tried {
+    write(file, b"probe").and_then(|_| fsync(file)).map_err(|e| ("write a file", e))
 }
 
 fn try_lower_files(mount: &OwnedFd) -> Tried {

@@ -515,7 +515,7 @@ mod tests {
     #[test]
     fn agrees_with_blkid_about_ext() {
         check("ext2", 8 * MIB, "mkfs.ext2 -q -L 'a b'", FsType::Ext2);
-        check("ext2s", 64 * KIB, "mkfs.ext2 -q", FsType::Ext2);
+        check("ext2s", 64 * KIB, "mkfs.ext2 -q -N 16", FsType::Ext2);
         check("ext3", 8 * MIB, "mkfs.ext3 -q -L 16-bytes-long-xy", FsType::Ext3);
         check("ext4", 8 * MIB, "mkfs.ext4 -q -L Zustandä", FsType::Ext4);
         check("ext4k", 64 * MIB, "mkfs.ext4 -q -b 4096 -O ^metadata_csum", FsType::Ext4);

@@ -1,0 +1,11 @@
+//! Real mounts: the shipped `overlayd-early` over real images, on loop devices, in a mount namespace of its own.
+//!
+//! Needs root, loop devices, and mkfs for ext4, xfs, btrfs, squashfs and erofs. Nothing is skipped: what is
+//! missing is a failure. Each test has a private mount namespace, so nothing leaks and tests run in parallel.
+
+mod bad_days;
+mod crash;
+mod flavours;
+mod modes;
+mod reset;
+mod rig;
