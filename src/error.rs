@@ -84,6 +84,12 @@ impl Error {
         self
     }
 
+    /// Puts what else is known in brackets behind the message.
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.message = format!("{} ({detail})", self.message);
+        self
+    }
+
     /// The same error under another kind.
     pub fn with_kind(mut self, kind: Kind) -> Self {
         self.kind = kind;

@@ -1,7 +1,7 @@
 //! The checked configuration that plans are made from. Merged entries go in; nothing is read here.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -168,7 +168,7 @@ fn check_combinations(
         };
         problems.push(Problem { place, message: format!("{key}: {message}"), hint: None });
     };
-    if root.target != PathBuf::from("/") {
+    if root.target != Path::new("/") {
         problem("overlay.root.target", "the overlay \"root\" is always mounted on \"/\"");
     }
     if root.mode == Mode::Persistent && state.device.is_none() {

@@ -152,11 +152,10 @@ fn mount_old(source: Option<&Path>, target: &Path, flags: MsFlags) -> nix::Resul
 
 fn mount_error(what: &str, errno: Errno, messages: &[String]) -> Error {
     let error = Error::io("mount the", what, errno);
-    if messages.is_empty() {
-        return error;
+    match messages {
+        [] => error,
+        said => error.detail(format_args!("kernel: {}", said.join("; "))),
     }
-    let kind = error.kind();
-    Error::new(kind, format!("{} (kernel: {})", error.message(), messages.join("; ")))
 }
 
 /// Makes the store's guarded mount at `path` writable in this mount namespace, which must be the daemon's own.

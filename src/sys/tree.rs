@@ -108,7 +108,7 @@ struct Level {
 impl Level {
     /// By inode number: hash order, in which ext4 lists, makes it read and write its inode tables all over.
     fn sort(&mut self) {
-        self.pending.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        self.pending.sort_unstable_by_key(|p| std::cmp::Reverse(p.0));
     }
 }
 
