@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use overlayd::config::values::parse_duration;
 use overlayd::dbus::{Places, daemon};
 use overlayd::{handoff, logging, sys};
 
@@ -21,9 +22,9 @@ struct Arguments {
     /// The root below which the configuration lies
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// Exit after this long without calls and jobs; 0 to stay
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    idle_timeout: u64,
+    /// Exit after this long without calls and jobs: 30s, 500ms; 0 to stay
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    idle_timeout: Duration,
 }
 
 fn main() -> ExitCode {
@@ -44,7 +45,7 @@ fn run(arguments: Arguments, log: logging::LogHandle) -> overlayd::Result<()> {
         None => mounted_store()?,
     };
     let places = Places { store, handoff: arguments.handoff, root: arguments.root };
-    let idle = Some(arguments.idle_timeout).filter(|s| *s > 0).map(Duration::from_secs);
+    let idle = Some(arguments.idle_timeout).filter(|time| !time.is_zero());
     daemon::run(daemon::Options { places, idle }, log)
 }
 

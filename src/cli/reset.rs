@@ -8,7 +8,7 @@ use super::args::{Arguments, Now, Reset};
 use super::output::Output;
 use super::report::now;
 use super::source;
-use super::status::usage;
+use super::status::{place, usage};
 use crate::dbus::client::{JobDone, When};
 use crate::error::{Error, Kind, Result};
 use crate::operation::{self, Asked};
@@ -117,9 +117,9 @@ fn losses(overlay: &OverlayStatus, reset: &Reset) -> String {
     let upper = overlay.upper.as_ref().map_or_else(|| "everything written since".into(), usage);
     let base = if overlay.base.is_empty() { "the base" } else { &overlay.base };
     format!(
-        "The overlay \"{}\" on {} goes back to {base} {moment}.\nLost: {generation}{}: {upper}.",
+        "The overlay \"{}\"{} goes back to {base} {moment}.\nLost: {generation}{}: {upper}.",
         overlay.name,
-        overlay.mount_point,
+        place(" on ", overlay),
         made.unwrap_or_default()
     )
 }

@@ -57,7 +57,7 @@ impl Page {
     fn overlay(&mut self, overlay: &OverlayStatus, status: &Status, now: u64) {
         let tone = if overlay.degraded.is_some() { Tone::Bad } else { Tone::Good };
         let dot = self.paint.tone(tone, "●");
-        self.line(&format!("{dot} {} - writable layer of {}", overlay.name, or(&overlay.mount_point, "?")));
+        self.line(&format!("{dot} {}{}", overlay.name, place(" - writable layer of ", overlay)));
         self.field("Configured", or(&overlay.configured_mode, "unknown"));
         self.actual(overlay);
         self.base(overlay);
@@ -180,6 +180,14 @@ fn last(outcome: &Outcome, now: u64) -> String {
         outcome.to_generation,
         outcome.requested_by
     )
+}
+
+/// Where it is mounted, if it is.
+pub(crate) fn place(word: &str, overlay: &OverlayStatus) -> String {
+    match overlay.mount_point.as_str() {
+        "" => String::new(),
+        path => format!("{word}{path}"),
+    }
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {

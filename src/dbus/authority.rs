@@ -77,7 +77,7 @@ pub(super) async fn ask(
         .await;
     match reply {
         Ok(reply) => answer(&reply),
-        Err(zbus::Error::MethodError(name, ..)) if is_absent(name.as_str()) => Ok(Answer::No),
+        Err(error) if errors::reply(&error).is_some_and(|(name, _)| is_absent(&name)) => Ok(Answer::No),
         Err(error) => Err(BusError::denied(format!("failed to ask polkit about {action}: {error}"))),
     }
 }

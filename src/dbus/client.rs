@@ -15,6 +15,8 @@ use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, wait};
 use crate::error::{Error, Kind, Result};
 use crate::status::Status;
 
+const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
 /// When a reset takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
@@ -140,8 +142,8 @@ impl Client {
     }
 
     async fn details(&self, job: &OwnedObjectPath) -> Result<JobDone> {
-        let proxy = Proxy::new(&self.bus, NAME, job, JOB).await.map_err(from_bus)?;
-        let details: HashMap<String, OwnedVariant> = proxy.get_property("Details").await.map_err(from_bus)?;
+        let value: OwnedVariant = self.call(job.as_str(), PROPERTIES, "Get", &(JOB, "Details")).await?;
+        let details = HashMap::<String, OwnedVariant>::try_from(value).map_err(from_bus)?;
         let mut done = JobDone::default();
         for (name, value) in details {
             if let Ok(number) = u64::try_from(&value) {

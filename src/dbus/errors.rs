@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use zbus::DBusError;
 use zbus::message::{Header, Message};
 use zbus::names::ErrorName;
 
@@ -112,7 +113,7 @@ impl fmt::Display for BusError {
     }
 }
 
-impl zbus::DBusError for BusError {
+impl DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
         Message::error(call, self.name).build(&self.message.as_str())
     }
@@ -126,13 +127,24 @@ impl zbus::DBusError for BusError {
     }
 }
 
+/// Name and text of an error reply; none if it is a failure of the bus itself.
+pub(super) fn reply(error: &zbus::Error) -> Option<(String, String)> {
+    let (name, text) = match error {
+        zbus::Error::MethodError(name, text, _) => (name.to_string(), text.clone()),
+        zbus::Error::FDO(standard) => {
+            (standard.name().to_string(), standard.description().map(str::to_owned))
+        }
+        _ => return None,
+    };
+    let text = text.unwrap_or_else(|| name.clone());
+    Some((name, text))
+}
+
 /// An error reply, or a failure of the bus itself, as the error of an operation.
 pub(super) fn from_bus(error: zbus::Error) -> Error {
-    match error {
-        zbus::Error::MethodError(name, message, _) => {
-            Error::new(kind_of(name.as_str()), message.unwrap_or_else(|| name.to_string()))
-        }
-        other => Error::new(Kind::Failed, format!("failed to talk to overlayd: {other}")),
+    match reply(&error) {
+        Some((name, text)) => Error::new(kind_of(&name), text),
+        None => Error::new(Kind::Failed, format!("failed to talk to overlayd: {error}")),
     }
 }
 

@@ -1,0 +1,30 @@
+//! No call is lost around the idle exit: a bus that starts the daemon on demand, and calls at the worst moments.
+
+use std::fs;
+use std::time::Duration;
+
+use crate::world::{MANAGER, ROOT, World, call};
+
+const CALLS: u64 = 150;
+const IDLE_MS: u64 = 60;
+
+#[test]
+fn every_call_is_answered_although_the_daemon_comes_and_goes() {
+    let mut world = World::new();
+    let services = world.dir.join("services");
+    fs::create_dir(&services).unwrap();
+    let options = world.places().join(" ");
+    let exec = format!("{} {options} --idle-timeout {IDLE_MS}ms", env!("CARGO_BIN_EXE_overlayd"));
+    let service = format!("[D-BUS Service]\nName=org.overlayd1\nExec={exec}\n");
+    fs::write(services.join("org.overlayd1.service"), service).unwrap();
+    world.restart_bus("session", &format!("<servicedir>{}</servicedir>", services.display()));
+    let bus = world.connect();
+    for n in 0..CALLS {
+        let json: zbus::Result<String> = call(&bus, ROOT, MANAGER, "Describe", &0u64);
+        assert!(json.is_ok(), "call {n}: {json:?}");
+        // Around the moment at which the daemon gives its name back.
+        std::thread::sleep(Duration::from_millis(IDLE_MS - 8 + n % 24));
+    }
+    let log = fs::read_to_string(world.dir.join("bus.log")).unwrap_or_default();
+    assert!(!log.contains("failed to"), "{log}");
+}
