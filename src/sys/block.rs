@@ -3,7 +3,7 @@
 //! Reads sysfs and superblocks; it never writes to a device, mounts nothing, and does not decide what to do about a
 //! device that is missing or found twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -199,7 +199,7 @@ impl<'a> Prober<'a> {
 
     fn find_tag(&mut self, spec: &DeviceSpec) -> Result<Search> {
         let devices = Device::list(self.paths)?;
-        let disks: HashSet<&Path> = devices.iter().filter_map(Device::disk).collect();
+        let disks: BTreeSet<&Path> = devices.iter().filter_map(Device::disk).collect();
         let mut found: Vec<(PathBuf, Option<Superblock>)> = Vec::new();
         for device in devices.iter().filter(|device| device.has_node()) {
             let superblock = match spec {
@@ -359,7 +359,7 @@ fn names(spec: &DeviceSpec, superblock: &Superblock) -> bool {
 
 /// One device, or the several devices of one btrfs, is an answer.
 fn decide(mut found: Vec<(PathBuf, Option<Superblock>)>) -> Search {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     found.retain(|(_, superblock)| match superblock {
         Some(sb) if sb.fstype == FsType::Btrfs => seen.insert(sb.uuid.clone()),
         _ => true,

@@ -4,7 +4,7 @@
 //! only, neither by PATH_MAX nor by the limit of open files, and nobody can lead the walk out of the tree by renaming.
 //! It never follows a symlink and never crosses a mount. It does not care who uses the tree; its callers do.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -76,7 +76,7 @@ pub fn usage(path: &Path, limit: Duration) -> Result<Usage> {
     let mut walk = Walk::new(path, top)?;
     let mut count = Count {
         usage: Usage::default(),
-        linked: HashSet::new(),
+        linked: BTreeSet::new(),
         dev: walk.dev(),
         start: Instant::now(),
         limit,
@@ -224,12 +224,7 @@ impl Remover<'_> {
         self.scan(walk)?;
         loop {
             if let Some((_, name)) = walk.level().pending.pop() {
-                match walk.enter(name.clone()) {
-                    Ok(()) => self.scan(walk)?,
-                    Err(Errno::ENOENT) => (),
-                    Err(Errno::ENOTDIR | Errno::ELOOP) => self.unlink_file(walk, &name)?,
-                    Err(e) => return Err(walk.failed("remove", Some(&name), e).into()),
-                }
+                self.visit(walk, &name)?;
             } else if walk.level().more {
                 lseek(&walk.fd, 0, Whence::SeekSet).map_err(|e| walk.failed("rewind", None, e))?;
                 self.scan(walk)?;
@@ -243,6 +238,21 @@ impl Remover<'_> {
                     Err(e) => return Err(walk.failed("open the parent of", None, e).into()),
                 }
             }
+        }
+    }
+
+    /// Removes a subdirectory if it is empty, else goes into it.
+    fn visit(&mut self, walk: &mut Walk, name: &CStr) -> Result<(), Halt> {
+        let result = match unlink(&walk.fd, name, UnlinkatFlags::RemoveDir, Some(&walk.fd)) {
+            Ok(()) => return self.count(),
+            Err(Errno::ENOTEMPTY) => walk.enter(name.to_owned()),
+            Err(e) => Err(e),
+        };
+        match result {
+            Ok(()) => self.scan(walk),
+            Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::ENOTDIR | Errno::ELOOP) => self.unlink_file(walk, name),
+            Err(e) => Err(walk.failed("remove", Some(name), e).into()),
         }
     }
 
@@ -325,7 +335,7 @@ impl Remover<'_> {
 struct Count {
     usage: Usage,
     /// Files with several names that were counted.
-    linked: HashSet<Id>,
+    linked: BTreeSet<Id>,
     dev: u64,
     start: Instant,
     limit: Duration,
