@@ -40,10 +40,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments, log: logging::LogHandle) -> overlayd::Result<()> {
-    let store = match arguments.store {
-        Some(store) => Some(store),
-        None => mounted_store()?,
-    };
+    let store = arguments.store.map_or_else(mounted_store, |store| Ok(Some(store)))?;
     let places = Places { store, handoff: arguments.handoff, root: arguments.root };
     let idle = Some(arguments.idle_timeout).filter(|time| !time.is_zero());
     daemon::run(daemon::Options { places, idle }, log)

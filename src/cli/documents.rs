@@ -1,4 +1,4 @@
-//! The shell completions are generated from the command line, and the man page names all of it.
+//! The shell completions are generated from the command line; the man pages and the catalog leave nothing out.
 //! `OVERLAYD_BLESS=1 cargo test --lib documents` writes the completions anew.
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn completions_fit_the_command_line() {
 
 #[test]
 fn the_man_page_names_every_command_and_option() {
-    let page = std::fs::read_to_string(docs().join("man/overlayctl.1")).unwrap().replace("\\-", "-");
+    let page = page("overlayctl.1");
     let mut missing = Vec::new();
     collect(&Arguments::command(), &mut |word| {
         if !page.contains(&word) {
@@ -39,6 +39,61 @@ fn the_man_page_names_every_command_and_option() {
         }
     });
     assert!(missing.is_empty(), "overlayctl.1 does not mention {missing:?}");
+}
+
+/// A man page without its escapes.
+fn page(name: &str) -> String {
+    let path = docs().join("man").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).replace("\\-", "-")
+}
+
+#[test]
+fn the_man_page_explains_every_key() {
+    let page = page("overlayd.toml.5");
+    for key in crate::config::keys::KEYS {
+        let name = key.name.rsplit('.').next().unwrap();
+        assert!(page.contains(&format!("\n.B {name}\n")), "overlayd.toml.5 does not explain {name}");
+        assert!(key.word.is_empty() || page.contains(&format!("overlayd.{}=", key.word)), "{}", key.word);
+    }
+}
+
+#[test]
+fn the_man_page_explains_the_json() {
+    use crate::status::{Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
+    let overlay = OverlayStatus {
+        upper: Some(Usage::default()),
+        pending: Some(Pending::default()),
+        last: Some(Outcome::default()),
+        ..OverlayStatus::default()
+    };
+    let status = Status { store: Some(StoreStatus::default()), overlays: vec![overlay], ..Status::default() };
+    let page = page("overlayctl.1");
+    let words: Vec<&str> = page.split(|c: char| c.is_whitespace() || ",".contains(c)).collect();
+    names(&serde_json::to_value(&status).unwrap(), &mut |name| {
+        assert!(words.contains(&name), "overlayctl.1 does not explain {name}");
+    });
+}
+
+fn names(value: &serde_json::Value, found: &mut dyn FnMut(&str)) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        found(name);
+        names(value, found);
+    }
+    for value in value.as_array().into_iter().flatten() {
+        names(value, found);
+    }
+}
+
+#[test]
+fn the_catalog_explains_every_message() {
+    use crate::logging::message_id::*;
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/catalog/overlayd.catalog");
+    let catalog = std::fs::read_to_string(path).unwrap();
+    let page = page("overlayd.8");
+    for id in [RESET_REQUESTED, RESET_EXECUTED, REQUEST_CANCELLED, BOOTED_DEGRADED, CLEANUP_FINISHED] {
+        assert!(catalog.contains(&format!("-- {id}\n")), "{id} is not in the catalog");
+        assert!(page.contains(id), "overlayd.8 does not list {id}");
+    }
 }
 
 fn collect(command: &Command, found: &mut dyn FnMut(String)) {

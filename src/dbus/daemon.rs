@@ -170,7 +170,8 @@ impl Daemon {
 
     /// Starts the job that deletes what earlier resets left behind.
     async fn clean_up(&self) {
-        if self.told.overlays.iter().all(|o| o.trash == 0) || self.core.store().is_err() {
+        let writable = self.told.store.as_ref().is_some_and(|s| !s.read_only);
+        if !writable || self.told.overlays.iter().all(|o| o.trash == 0) {
             return;
         }
         let by = Initiator { uid: 0, name: "overlayd".to_owned() };

@@ -43,7 +43,7 @@ impl ManagerObject {
     #[zbus(out_args("overlay"))]
     async fn get_overlay(&self, name: &str) -> Result<OwnedObjectPath> {
         let status = self.core.status().await;
-        match status.overlays.iter().any(|o| o.name == name) {
+        match name == MACHINE || status.overlays.iter().any(|o| o.name == name) {
             true => Ok(paths::overlay(name)),
             false => {
                 Err(BusError::new(name_of(Kind::NoSuchOverlay), format!("there is no overlay \"{name}\"")))
