@@ -41,8 +41,12 @@ pub enum Kind {
 }
 
 /// An error with its whole story in `Display`; `source()` is always empty.
+#[derive(Clone)]
+pub struct Error(Box<Story>);
+
+/// Boxed: an error is rare, and a small one keeps every function that may fail small.
 #[derive(Clone, Debug)]
-pub struct Error {
+struct Story {
     kind: Kind,
     message: String,
     remedy: Option<String>,
@@ -52,7 +56,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind`. `message` is a lower-case clause that names the object.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), remedy: None, errno: None }
+        Error(Box::new(Story { kind, message: message.into(), remedy: None, errno: None }))
     }
 
     /// A failed system call: `failed to {verb} {path}: {cause}`.
@@ -62,7 +66,7 @@ impl Error {
             kind_of_errno(cause.raw_os_error()),
             format!("failed to {verb} {}: {}", path.as_ref().display(), describe(&cause)),
         );
-        error.errno = cause.raw_os_error();
+        error.0.errno = cause.raw_os_error();
         error
     }
 
@@ -74,56 +78,62 @@ impl Error {
 
     /// Adds what the administrator can do about it.
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
+        self.0.remedy = Some(remedy.into());
         self
     }
 
     /// Puts what was being done in front of the message: `{doing}: {message}`.
     pub fn context(mut self, doing: impl fmt::Display) -> Self {
-        self.message = format!("{doing}: {}", self.message);
+        self.0.message = format!("{doing}: {}", self.0.message);
         self
     }
 
     /// Puts what else is known in brackets behind the message.
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
-        self.message = format!("{} ({detail})", self.message);
+        self.0.message = format!("{} ({detail})", self.0.message);
         self
     }
 
     /// The same error under another kind.
     pub fn with_kind(mut self, kind: Kind) -> Self {
-        self.kind = kind;
+        self.0.kind = kind;
         self
     }
 
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     /// The message without the remedy.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// What the administrator can do, if anything is known.
     pub fn remedy_text(&self) -> Option<&str> {
-        self.remedy.as_deref()
+        self.0.remedy.as_deref()
     }
 
     /// The system call's errno, if one is behind it.
     pub fn errno(&self) -> Option<i32> {
-        self.errno
+        self.0.errno
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        match &self.remedy {
+        f.write_str(&self.0.message)?;
+        match &self.0.remedy {
             Some(remedy) => write!(f, " ({remedy})"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -22,7 +22,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let started = Instant::now();
     let run = PathBuf::from("/run");
     let handoff_path = Path::new(handoff::BOOT_TOML);
-    if handoff::load(handoff_path).ok().flatten().is_some() {
+    if handoff_path.exists() {
         tracing::info!("nothing to do: early boot ran already");
         return Ok(());
     }

@@ -1,12 +1,13 @@
 //! Child processes with a time limit, priorities, random numbers.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -32,20 +33,19 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
 
 /// Runs `program`; past `limit` it is asked to end, and an error says so.
 pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<Exit> {
+    let output = memfd_create("output", MFdFlags::MFD_CLOEXEC)
+        .map(File::from)
+        .map_err(|e| Error::io("make", "a memfd", e))?;
+    let stream = || output.try_clone().map(Stdio::from).map_err(|e| Error::io("share", "a memfd", e));
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdout(stream()?)
+        .stderr(stream()?)
         .spawn()
         .map_err(|e| Error::io("start", program, e))?;
-    let readers = [
-        child.stdout.take().map(|pipe| std::thread::spawn(move || tail(pipe))),
-        child.stderr.take().map(|pipe| std::thread::spawn(move || tail(pipe))),
-    ];
     let status = wait(&mut child, program, limit)?;
-    let output: String = readers.into_iter().flatten().filter_map(|r| r.join().ok()).collect();
-    Ok(Exit { code: status.code().or(status.signal().map(|s| 128 + s)), output: output.trim().to_owned() })
+    Ok(Exit { code: status.code().or(status.signal().map(|s| 128 + s)), output: tail(output) })
 }
 
 /// `N` random bytes as lower-case hexadecimal digits.
@@ -111,11 +111,11 @@ fn stop(child: &mut std::process::Child, program: &Path, limit: Duration) -> Err
     Error::new(Kind::Failed, format!("{} did not end within {} s", program.display(), limit.as_secs()))
 }
 
-fn tail(mut pipe: impl Read) -> String {
+/// The last lines of what was printed; what can not be read is not worth another error.
+fn tail(mut output: File) -> String {
     let mut all = Vec::new();
-    // What was read until an error is all there is to tell.
-    let _ = pipe.read_to_end(&mut all);
-    String::from_utf8_lossy(&all[all.len().saturating_sub(OUTPUT_MAX)..]).into_owned()
+    let _ = output.rewind().and_then(|()| output.read_to_end(&mut all));
+    String::from_utf8_lossy(&all[all.len().saturating_sub(OUTPUT_MAX)..]).trim().to_owned()
 }
 
 /// A fresh directory for a test.
