@@ -11,6 +11,8 @@
 //! `OVERLAYD_BLESS=1 cargo test --test golden` writes `expected` anew; read the diff before you commit it.
 //! No root is needed: planning is pure.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,6 +3,8 @@
 //! Needs root, loop devices, and mkfs for ext4, xfs, btrfs, squashfs and erofs. Nothing is skipped: what is
 //! missing is a failure. Each test has a private mount namespace, so nothing leaks and tests run in parallel.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 mod bad_days;
 mod crash;
 mod flavours;

@@ -83,8 +83,7 @@ fn fill(rig: &Rig, fstype: &str) {
     for size in [1 << 20, 4096, 1] {
         let chunk = vec![7u8; size];
         for i in 0.. {
-            let grown =
-                fs::OpenOptions::new().append(true).create(true).open(rig.path(&format!("etc/hostname")));
+            let grown = fs::OpenOptions::new().append(true).create(true).open(rig.path("etc/hostname"));
             let wrote =
                 grown.and_then(|mut f| std::io::Write::write_all(&mut f, &chunk).and_then(|()| f.sync_all()));
             if wrote.is_err() || i > 10_000 {
