@@ -56,11 +56,35 @@ pub struct Loaded {
     pub warnings: Vec<String>,
 }
 
-/// The configuration of a system below `root` that would boot with the kernel arguments `cmdline`.
+/// The configuration of a system below `root` that would boot with the kernel arguments `cmdline`. On a machine
+/// that runs on an overlay it is that of the base, and what lies in the writable layer is warned about.
 pub fn load(root: &Path, cmdline: &str) -> Loaded {
+    let base = root.join("run/overlayd/root/base");
+    if !base.join("usr").exists() {
+        let mut problems = Vec::new();
+        let files = files::read_all(root, &mut problems);
+        return merge(&files, cmdline, problems);
+    }
     let mut problems = Vec::new();
-    let files = files::read_all(root, &mut problems);
-    merge(&files, cmdline, problems)
+    let own = files::read_all(&base, &mut problems);
+    let merged = files::read_all(root, &mut Vec::new());
+    Loaded { warnings: not_read_at_boot(&own, &merged), ..merge(&own, cmdline, problems) }
+}
+
+/// Policy belongs to the image: files that only the merged tree has, or has otherwise, have no effect at boot.
+fn not_read_at_boot(base: &[File], merged: &[File]) -> Vec<String> {
+    let ignored = merged.iter().filter(|file| !base.contains(file));
+    let mut warnings: Vec<String> = ignored
+        .map(|file| format!("{} lies in the writable layer and is not read at boot", file.name.display()))
+        .collect();
+    let hidden = base.iter().filter(|file| !merged.iter().any(|m| m.name == file.name));
+    warnings.extend(hidden.map(|file| {
+        format!(
+            "{} is removed in the writable layer, but the image's is still read at boot",
+            file.name.display()
+        )
+    }));
+    warnings
 }
 
 /// The configuration at boot: what the initramfs carries, then the base's own files, then `cmdline`.
@@ -105,6 +129,19 @@ mod tests {
 
     fn file(name: &str, text: &str) -> File {
         File { name: name.into(), text: text.into() }
+    }
+
+    #[test]
+    fn files_of_the_writable_layer_are_warned_about() {
+        let base = [file("/a", "x"), file("/b", "x"), file("/gone", "x")];
+        let merged = [file("/a", "x"), file("/b", "y"), file("/new", "x")];
+        let warnings = not_read_at_boot(&base, &merged);
+        assert_eq!(warnings.len(), 3, "{warnings:?}");
+        assert!(
+            warnings[0].starts_with("/b ")
+                && warnings[1].starts_with("/new ")
+                && warnings[2].starts_with("/gone ")
+        );
     }
 
     #[test]
