@@ -32,7 +32,7 @@ pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Re
     };
     match reset.dry_run {
         true => tell_plan(&done, output)?,
-        false => tell_done(arguments.target(), &done, output)?,
+        false => tell_done(arguments.target(), reset.now, &done, output)?,
     }
     Ok(0)
 }
@@ -142,7 +142,7 @@ fn tell_plan(done: &JobDone, output: &Output) -> Result<()> {
     output.text(&text)
 }
 
-fn tell_done(overlay: &str, done: &JobDone, output: &Output) -> Result<()> {
+fn tell_done(overlay: &str, now: Option<Now>, done: &JobDone, output: &Output) -> Result<()> {
     let was_pending = done.numbers.get("was-pending").is_some_and(|n| *n > 0);
     let by = done.texts.get("requested-by").map_or("somebody", String::as_str);
     if output.is_json() {
@@ -152,6 +152,7 @@ fn tell_done(overlay: &str, done: &JobDone, output: &Output) -> Result<()> {
         return output.value(&BTreeMap::from(fields));
     }
     let text = match was_pending {
+        _ if now.is_some() => format!("{overlay} is reset by the boot that begins now.\n"),
         true => format!("A reset of {overlay} is pending already, asked by {by}.\n"),
         false => {
             format!("{overlay} is reset at the next boot. Until then `overlayctl cancel` takes it back.\n")

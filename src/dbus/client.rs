@@ -87,7 +87,8 @@ impl Client {
             let body = ("", keep, when.flags());
             let (id, job): (u64, OwnedObjectPath) = self.call(path.as_str(), OVERLAY, "Reset", &body).await?;
             self.wait(&mut removed, id).await?;
-            self.details(&job).await
+            // It is done; with a reboot under way the daemon may be gone before it can tell more.
+            Ok(self.details(&job).await.unwrap_or_default())
         })
     }
 

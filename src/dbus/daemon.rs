@@ -17,7 +17,8 @@ use super::job::JobObject;
 use super::jobs::{Ended, Initiator, Job, Work};
 use super::log_control::{self, LogControl};
 use super::manager::ManagerObject;
-use super::{NAME, ROOT, announce, notify, paths, reboot, request, wait, work};
+use super::notify::{self, Watchdog};
+use super::{NAME, ROOT, announce, paths, reboot, request, wait, work};
 use crate::error::{Error, Kind, Result};
 use crate::handoff;
 use crate::logging::LogHandle;
@@ -84,12 +85,12 @@ impl Daemon {
     async fn serve(mut self, options: &Options) -> Result<()> {
         self.told = self.core.status().await;
         self.clean_up().await;
-        let watchdog = notify::interval();
+        let mut watchdog = Watchdog::new();
         loop {
             let woken = self.core.wake.listen();
             let called = self.bus.monitor_activity();
             self.turn().await;
-            notify::alive();
+            watchdog.feed();
             if let Some(idle) = options.idle
                 && self.core.idle()
                 && self.active.elapsed() >= idle
@@ -97,7 +98,7 @@ impl Daemon {
                 tracing::debug!("idle, exiting");
                 break;
             }
-            let until = self.next_deadline(options.idle, watchdog);
+            let until = self.next_deadline(options.idle, watchdog.deadline());
             if self.sleep(woken, called, until).await == Turn::Stop {
                 break;
             }
@@ -208,10 +209,9 @@ impl Daemon {
         }
     }
 
-    fn next_deadline(&self, idle: Option<Duration>, watchdog: Option<Duration>) -> Option<Instant> {
+    fn next_deadline(&self, idle: Option<Duration>, watchdog: Option<Instant>) -> Option<Instant> {
         let expiry = self.core.jobs(|jobs| jobs.next_expiry());
         let idle = idle.filter(|_| self.core.idle()).map(|idle| self.active + idle);
-        let watchdog = watchdog.map(|interval| Instant::now() + interval);
         [expiry, idle, watchdog].into_iter().flatten().min()
     }
 

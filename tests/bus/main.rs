@@ -1,6 +1,10 @@
 //! The real daemon on a private bus with the shipped policy. Needs root, dbus-daemon, polkitd and setpriv: a test
 //! that misses one of them fails.
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that can not go on fails, and tells why")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test that can not go on fails, and tells why"
+)]
 
 mod authority;
 mod errors;
