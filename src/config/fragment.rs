@@ -45,9 +45,10 @@ impl std::fmt::Display for Origin {
 /// Reads `text`; what is wrong goes to `problems`, what is right is returned. `name` is only for messages.
 pub fn parse(name: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { name, text, problems, entries: Vec::new() };
+    let mut reader = Reader { name, text, problems, broken: Vec::new(), entries: Vec::new() };
     for error in errors {
         let line = error.span().map(|s| line_of(text, s.start));
+        reader.broken.extend(line);
         reader.problem_at(line, "", error.message().trim(), None);
     }
     reader.table("", table.get_ref());
@@ -58,6 +59,8 @@ struct Reader<'a> {
     name: &'a Path,
     text: &'a str,
     problems: &'a mut Vec<Problem>,
+    /// Lines with a syntax error: what the parser made of their values says nothing.
+    broken: Vec<usize>,
     entries: Vec<Entry>,
 }
 
@@ -65,6 +68,9 @@ impl Reader<'_> {
     fn table(&mut self, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
             let line = line_of(self.text, name.span().start);
+            if self.broken.contains(&line) {
+                continue;
+            }
             let key = if prefix.is_empty() {
                 name.get_ref().to_string()
             } else {
