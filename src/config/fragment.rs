@@ -51,7 +51,9 @@ pub fn parse(name: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Entry>
         reader.broken.extend(line);
         reader.problem_at(line, "", error.message().trim(), None);
     }
+    let known = reader.problems.len();
     reader.table("", table.get_ref());
+    reader.problems[known..].sort_by_key(|p| p.place.line);
     reader.entries
 }
 

@@ -106,6 +106,12 @@ pub fn trash_entries(layout: &Layout, overlay: &str) -> Result<Vec<String>> {
 fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
     let path = layout.record();
     let Some(text) = atomic::read_optional(&path)? else {
+        if !exists(layout)? {
+            return Err(Error::new(
+                Kind::StoreUnavailable,
+                format!("there is no store in {}", layout.root().display()),
+            ));
+        }
         return Err(Error::damaged(&path, None, "missing, but the directory is not empty"));
     };
     let record: StoreRecord = records::parse(&path, &text)?;
