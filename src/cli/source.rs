@@ -13,7 +13,10 @@ use crate::sys::user;
 /// The status, from wherever it can be had.
 pub(crate) fn status(arguments: &Arguments, output: &Output) -> Result<Status> {
     if let Some(store) = &arguments.store {
-        return Ok(status::collect(&Sources::store_only(store)));
+        return match status::collect(&Sources::store_only(store)) {
+            Status { store: None, problems, .. } => Err(Error::new(Kind::StoreUnavailable, problems.join("; "))),
+            found => Ok(found),
+        };
     }
     match Client::connect(false) {
         Ok(client) => client.status(),
