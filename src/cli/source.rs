@@ -14,7 +14,9 @@ use crate::sys::user;
 pub(crate) fn status(arguments: &Arguments, output: &Output) -> Result<Status> {
     if let Some(store) = &arguments.store {
         return match status::collect(&Sources::store_only(store)) {
-            Status { store: None, problems, .. } => Err(Error::new(Kind::StoreUnavailable, problems.join("; "))),
+            Status { store: None, problems, .. } => {
+                Err(Error::new(Kind::StoreUnavailable, problems.join("; ")))
+            }
             found => Ok(found),
         };
     }

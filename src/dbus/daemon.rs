@@ -18,7 +18,7 @@ use super::jobs::{Ended, Initiator, Job, Work};
 use super::log_control::{self, LogControl};
 use super::manager::ManagerObject;
 use super::notify::{self, Watchdog};
-use super::{NAME, ROOT, announce, paths, reboot, request, wait, work};
+use super::{NAME, ROOT, announce, boot_report, paths, reboot, request, wait, work};
 use crate::error::{Error, Kind, Result};
 use crate::handoff;
 use crate::logging::LogHandle;
@@ -83,6 +83,7 @@ impl Daemon {
     }
 
     async fn serve(mut self, options: &Options) -> Result<()> {
+        boot_report::tell(&options.places.handoff);
         self.told = self.core.status().await;
         self.clean_up().await;
         let mut watchdog = Watchdog::new();

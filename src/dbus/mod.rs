@@ -6,6 +6,7 @@
 
 mod announce;
 mod authority;
+mod boot_report;
 mod caller;
 pub mod client;
 mod core;
