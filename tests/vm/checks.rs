@@ -150,9 +150,9 @@ pub(crate) fn assert_identical(guest: &mut Guest) {
 pub(crate) fn assert_trash_goes(guest: &mut Guest) {
     guest.succeed(
         "for second in $(seq 120); do
-            [ \"$(find /run/overlayd/store/overlayd/overlays/root/trash -mindepth 1 | wc -l)\" = 0 ] && exit 0
+            [ \"$(find /run/overlayd/store/overlays/root/trash -mindepth 1 | wc -l)\" = 0 ] && exit 0
             sleep 1
         done
-        find /run/overlayd/store/overlayd/overlays/root/trash -maxdepth 2; systemctl status overlayd.service; exit 1",
+        find /run/overlayd/store/overlays/root/trash -maxdepth 2; systemctl status overlayd.service; exit 1",
     );
 }
