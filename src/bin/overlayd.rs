@@ -46,12 +46,14 @@ fn run(arguments: Arguments, log: logging::LogHandle) -> overlayd::Result<()> {
     daemon::run(daemon::Options { places, idle }, log)
 }
 
-/// The store that early boot mounted, made writable in this process's own mount namespace.
+/// The store that early boot mounted, made writable in a mount namespace of this process's own: the unit gives it one,
+/// and whoever starts it by hand must not change the host's.
 fn mounted_store() -> overlayd::Result<Option<PathBuf>> {
     let store = PathBuf::from(handoff::RUN_STORE);
     if !store.exists() {
         return Ok(None);
     }
+    sys::mount::follower_namespace()?;
     sys::remount_store_writable(&store)?;
     Ok(Some(store))
 }

@@ -87,6 +87,10 @@ fn offline(store: &Path, overlay: &str, dry_run: bool) -> Result<JobDone> {
 fn confirm(arguments: &Arguments, reset: &Reset, output: &Output) -> Result<()> {
     let status = source::select(source::status(arguments, output)?, Some(arguments.target()))?;
     let Some(overlay) = status.overlays.first() else { return Ok(()) };
+    // There is nothing to lose; whoever is asked next says why.
+    if status.store.is_none() {
+        return Ok(());
+    }
     if overlay.pending.as_ref().is_some_and(|p| p.action == "reset") && reset.now.is_none() {
         return Ok(());
     }

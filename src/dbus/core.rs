@@ -110,11 +110,16 @@ impl Core {
         self.lock().serving = true;
     }
 
-    /// The store, or why there is none.
+    /// The store, or why there is none: early boot has said so, and it is part of the status.
     pub(super) fn store(&self) -> Result<PathBuf> {
         self.places.store.clone().ok_or_else(|| {
-            Error::new(Kind::StoreUnavailable, "no store is mounted: nothing that is written here persists")
-                .remedy("see the problems in the status")
+            let why = self.seen().and_then(|status| {
+                let degraded = status.overlays.iter().find_map(|o| o.degraded.clone());
+                degraded.or_else(|| status.problems.first().cloned())
+            });
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            Error::new(Kind::StoreUnavailable, format!("no store is mounted{why}"))
+                .remedy("`overlayctl status` shows the mode and every problem")
         })
     }
 

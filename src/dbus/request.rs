@@ -47,6 +47,7 @@ pub(super) async fn reset(
     let caller = Caller::of(bus, header).await?;
     let details = [("overlay", wanted.overlay), ("level", "reset")];
     authority::require(bus, &caller, wanted.action, &details).await?;
+    core.status().await;
     core.store()?;
     submit(core, bus, Work::Reset(effect), wanted.overlay, caller.initiator()).await
 }
@@ -64,6 +65,7 @@ pub(super) async fn cancel(
     flags::none(flags)?;
     let caller = Caller::of(bus, header).await?;
     authority::require(bus, &caller, action, &[("overlay", overlay)]).await?;
+    core.status().await;
     let store = core.store()?;
     core.jobs(|jobs| jobs.check_conflict(Work::Reset(Effect::NextBoot), overlay))?;
     let name = overlay.to_owned();

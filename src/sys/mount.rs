@@ -131,6 +131,14 @@ pub fn private_namespace() -> Result<()> {
         .map_err(|e| Error::io("make a private mount namespace at", "/", e))
 }
 
+/// A mount namespace of its own for this thread, which follows what the host mounts and unmounts, so that it keeps no
+/// filesystem busy, but in which nothing that changes is seen by others.
+pub fn follower_namespace() -> Result<()> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
+        .and_then(|()| mount_old(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE))
+        .map_err(|e| Error::io("make a mount namespace that follows the one at", "/", e))
+}
+
 /// Unmounts `path`; what still uses it keeps it alive.
 pub fn detach(path: &Path) -> Result<()> {
     umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW).map_err(|e| Error::io("unmount", path, e))
