@@ -79,7 +79,7 @@ fn plan(case: &Path) -> String {
         base: Base { identity: given.base.clone(), submounts: given.submounts.clone(), ..Base::default() },
         ram: 1 << 30,
         now: Moment { unix: 1000, boot: "boot-b".into(), random: "request-r".into() },
-        run: "/run/overlayd/root".into(),
+        run: "/run/overlayd".into(),
         new_uuid: "store-new".into(),
     };
     let scratch = Scratch::new(case);

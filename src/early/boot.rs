@@ -33,7 +33,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
         base: observe::base(sysroot, &command_line, &Paths::default())?,
         ram: observe::ram(),
         now: observe::moment(),
-        run: run.join("overlayd/root"),
+        run: run.join("overlayd"),
         new_uuid: process::random_uuid()?,
     };
     let state_at = run.join("overlayd/state");
@@ -110,7 +110,7 @@ fn carry_out(
 
 /// In the fallback the store is shown nevertheless: whoever repairs the machine needs it.
 fn with_store((plan, mut problems): (BootPlan, Vec<String>), places: &Places) -> (BootPlan, Vec<String>) {
-    let shown = mounts::run(places, &[Step::ExposeStore]);
+    let shown = mounts::run(places, &[Step::ExposeStore, Step::GuardStore]);
     problems.extend(shown.unwrap_or_else(|e| vec![e.to_string()]));
     (plan, problems)
 }

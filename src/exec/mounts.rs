@@ -33,6 +33,11 @@ impl Places {
         self.run.join("overlayd")
     }
 
+    /// `/run/overlayd/store`.
+    fn store(&self) -> PathBuf {
+        self.overlayd().join("store")
+    }
+
     /// Directory for what is needed only while mounting.
     fn scratch(&self, name: &str) -> PathBuf {
         self.overlayd().join("root").join(name)
@@ -61,6 +66,7 @@ fn apply(places: &Places, step: &Step) -> Result<Option<String>> {
         Step::MountVolatile { at, bytes, inodes } => mount_volatile(at, *bytes, *inodes)?,
         Step::MountOverlay { overlay, submounts } => return mount_overlay(places, overlay, submounts),
         Step::ExposeStore => expose_store(places)?,
+        Step::GuardStore => guard_store(places)?,
         Step::PrepareHost => return host::prepare(places),
         _ => {}
     }
@@ -125,17 +131,32 @@ fn mount_overlay(places: &Places, overlay: &Overlay, submounts: &[PathBuf]) -> R
     Ok(full.then(|| "the state filesystem is full: nothing more can be written".to_owned()))
 }
 
-/// The store alone becomes visible, guarded by its mount flags; the rest of the state filesystem does not.
+/// The store alone becomes visible; the rest of the state filesystem does not.
 fn expose_store(places: &Places) -> Result<()> {
-    let Some(layout) = &places.layout else { return Ok(()) };
-    let at = places.overlayd().join("store");
+    let Some(layout) = places.layout.as_ref().filter(|l| l.root().exists()) else { return Ok(()) };
+    let at = places.store();
+    if mountinfo::at(&mountinfo::read()?, &at).is_some() {
+        return Ok(());
+    }
     make_dir(&at)?;
     mount::attach(mount::clone_tree(layout.root())?, &at)?;
-    mount::restrict(&at, true)
+    mount::restrict(&at, false)
 }
 
+/// The overlay keeps a writable mount of its own; whoever comes by the visible one changes nothing by accident.
+fn guard_store(places: &Places) -> Result<()> {
+    let at = places.store();
+    match mountinfo::at(&mountinfo::read()?, &at) {
+        Some(_) => mount::restrict(&at, true),
+        None => Ok(()),
+    }
+}
+
+/// A directory for root alone, below `/run/overlayd/<overlay>`, which is open as its parent is.
 fn make_dir(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
+    let parent = path.parent().unwrap_or(path);
+    let parents = DirBuilder::new().mode(0o755).recursive(true).create(parent);
+    let made = parents.and_then(|()| DirBuilder::new().mode(0o700).recursive(true).create(path));
     made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
         .map_err(|e| Error::io("make", path, e))
 }

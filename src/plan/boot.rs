@@ -1,6 +1,6 @@
 //! Boot: which mode the root overlay gets, and the steps that lead there. Every way ends in a plan.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Step, reset, state};
 use crate::config::{Config, Fallback, Mode, Overlay};
@@ -26,7 +26,7 @@ pub struct Facts {
     pub ram: u64,
     /// Now.
     pub now: Moment,
-    /// Directory for everything of the root overlay: `/run/overlayd/root`.
+    /// `/run/overlayd`.
     pub run: PathBuf,
     /// A new UUID, should a store be made.
     pub new_uuid: String,
@@ -83,7 +83,7 @@ pub fn root(config: &Config, config_problems: &[String], facts: &Facts, disk: &D
         Mode::ReadOnly => Ok(read_only(facts, None)),
         Mode::Volatile => Ok(volatile(config.root(), facts, None)),
         Mode::Persistent => match disk {
-            Disk::Mounted { layout, store, space } => persistent(facts, layout, store.as_ref(), space)
+            Disk::Mounted { store, space, .. } => persistent(facts, store.as_ref(), space)
                 .or_else(|e| fallback(config.root(), facts, &e.to_string())),
             Disk::Unavailable(why) => fallback(config.root(), facts, &why.to_string()),
             Disk::NotWanted => fallback(config.root(), facts, "there is no state device"),
@@ -122,7 +122,7 @@ fn bare(mode: Mode, reason: Option<String>, steps: Vec<Step>) -> BootPlan {
 
 fn volatile(overlay: &Overlay, facts: &Facts, reason: Option<String>) -> BootPlan {
     let bytes = overlay.size.bytes(facts.ram);
-    let at = facts.run.join("volatile");
+    let at = facts.run.join(ROOT).join("volatile");
     let mut steps = vec![Step::ProtectBase, Step::ExposeBase(base_at(facts))];
     steps.push(Step::MountVolatile { at: at.clone(), bytes, inodes: bytes / BYTES_PER_INODE });
     steps.extend(overlay_steps(facts, at.join("fs"), at.join("work"), OPTIONS));
@@ -130,12 +130,7 @@ fn volatile(overlay: &Overlay, facts: &Facts, reason: Option<String>) -> BootPla
     BootPlan { options: OPTIONS.to_owned(), ..bare(Mode::Volatile, reason, steps) }
 }
 
-fn persistent(
-    facts: &Facts,
-    layout: &Layout,
-    store: Option<&Result<StoreView>>,
-    space: &Space,
-) -> Result<BootPlan> {
+fn persistent(facts: &Facts, store: Option<&Result<StoreView>>, space: &Space) -> Result<BootPlan> {
     let mut plan = bare(Mode::Persistent, None, Vec::new());
     let live = match store {
         None => first_boot(facts, space, &mut plan.steps),
@@ -144,10 +139,13 @@ fn persistent(
     plan.generation = Some(live.number);
     plan.options = live.options;
     plan.steps.extend([Step::ProtectBase, Step::ExposeBase(base_at(facts))]);
-    let (upper, work) = (layout.upper(ROOT, live.number), layout.work(ROOT, live.number));
+    // Where the store stays visible: the paths that mountinfo shows then exist.
+    let visible = Layout::new(facts.run.join("store"));
+    let (upper, work) = (visible.upper(ROOT, live.number), visible.work(ROOT, live.number));
+    plan.steps.push(Step::ExposeStore);
     plan.steps.extend(overlay_steps(facts, upper, work, &plan.options));
     plan.steps.extend(live.after);
-    plan.steps.extend([Step::ExposeStore, Step::PrepareHost]);
+    plan.steps.extend([Step::GuardStore, Step::PrepareHost]);
     Ok(plan)
 }
 
@@ -298,5 +296,5 @@ fn overlay_steps(facts: &Facts, upper: PathBuf, work: PathBuf, options: &str) ->
 }
 
 fn base_at(facts: &Facts) -> PathBuf {
-    Path::new(&facts.run).join("base")
+    facts.run.join(ROOT).join("base")
 }

@@ -76,8 +76,10 @@ pub enum Step {
         /// Mount points below the base, relative to it.
         submounts: Vec<PathBuf>,
     },
-    /// Show the store, guarded, at `/run/overlayd/store`.
+    /// Show the store, alone of the state filesystem, at `/run/overlayd/store`.
     ExposeStore,
+    /// Make the store's mount read-only for everyone but the daemon.
+    GuardStore,
     /// Leave what the booted system needs: the shutdown step, the drop-in, the link to the base's device.
     PrepareHost,
 }
@@ -128,6 +130,7 @@ impl fmt::Display for Step {
                 submounts.iter().try_for_each(|path| write!(f, ", carrying {} over", path.display()))
             }
             Step::ExposeStore => f.write_str("show the store"),
+            Step::GuardStore => f.write_str("guard the store"),
             Step::PrepareHost => f.write_str("prepare the booted system"),
         }
     }
