@@ -24,7 +24,7 @@ pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Re
         confirm(arguments, reset, output)?;
     }
     let done = match &arguments.store {
-        Some(store) => offline(store, arguments.target(), reset.dry_run)?,
+        Some(store) => offline(store, arguments.target(), reset.dry_run).map_err(read_only)?,
         None => {
             let (client, _agent) = source::daemon(arguments)?;
             client.reset(arguments.target(), effect(reset))?
@@ -41,7 +41,7 @@ pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Re
 pub(crate) fn cancel(arguments: &Arguments, output: &Output) -> Result<u8> {
     let overlay = arguments.target();
     match &arguments.store {
-        Some(store) => operation::cancel(store, overlay).map(drop)?,
+        Some(store) => operation::cancel(store, overlay).map(drop).map_err(read_only)?,
         None => {
             let (client, _agent) = source::daemon(arguments)?;
             client.cancel(overlay)?;
@@ -80,8 +80,18 @@ fn offline(store: &Path, overlay: &str, dry_run: bool) -> Result<JobDone> {
     done.texts.insert("request".into(), planned.request.id);
     done.texts.insert("requested-by".into(), planned.request.requested_by);
     done.numbers.insert("requested-at".into(), planned.request.requested_at);
-    done.numbers.insert("was-pending".into(), planned.steps.is_empty().into());
+    done.flags.insert("was-pending".into(), planned.steps.is_empty());
     Ok(done)
+}
+
+/// The store of a running system is shown read-only: its daemon is the one to change it.
+fn read_only(error: Error) -> Error {
+    match error.errno() {
+        Some(code) if code == nix::Error::EROFS as i32 => error
+            .with_kind(Kind::Refused)
+            .remedy("a running system's store is changed by its daemon: leave --store out"),
+        _ => error,
+    }
 }
 
 fn confirm(arguments: &Arguments, reset: &Reset, output: &Output) -> Result<()> {
@@ -147,7 +157,7 @@ fn tell_plan(done: &JobDone, output: &Output) -> Result<()> {
 }
 
 fn tell_done(overlay: &str, now: Option<Now>, done: &JobDone, output: &Output) -> Result<()> {
-    let was_pending = done.numbers.get("was-pending").is_some_and(|n| *n > 0);
+    let was_pending = done.flags.get("was-pending").is_some_and(|flag| *flag);
     let by = done.texts.get("requested-by").map_or("somebody", String::as_str);
     if output.is_json() {
         let result = if was_pending { "was-pending" } else { "requested" };

@@ -38,9 +38,10 @@ pub(super) async fn require(
             errors::INTERACTION,
             format!("{action} needs authentication (allow interactive authorization)"),
         )),
-        Answer::No | Answer::Challenge => {
-            Err(BusError::denied(format!("{} may not: {action}", caller.initiator().name)))
-        }
+        Answer::No | Answer::Challenge => Err(BusError::denied(format!(
+            "{} is not authorised for {action} (do it as root, or ask an administrator)",
+            caller.initiator().name
+        ))),
     }
 }
 

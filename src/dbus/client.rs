@@ -44,6 +44,8 @@ impl When {
 /// What a job told when it was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobDone {
+    /// Yes or no by name.
+    pub flags: HashMap<String, bool>,
     /// Texts by name.
     pub texts: HashMap<String, String>,
     /// Numbers by name.
@@ -147,7 +149,9 @@ impl Client {
         let details = HashMap::<String, OwnedVariant>::try_from(value).map_err(from_bus)?;
         let mut done = JobDone::default();
         for (name, value) in details {
-            if let Ok(number) = u64::try_from(&value) {
+            if let Ok(flag) = bool::try_from(&value) {
+                done.flags.insert(name, flag);
+            } else if let Ok(number) = u64::try_from(&value) {
                 done.numbers.insert(name, number);
             } else if let Ok(text) = <&str>::try_from(&value) {
                 done.texts.insert(name, text.to_owned());

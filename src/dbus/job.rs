@@ -138,17 +138,18 @@ pub(super) fn changing(job: &Job) -> HashMap<&'static str, Variant<'static>> {
 }
 
 fn details(job: &Job) -> Vec<(&'static str, OwnedVariant)> {
-    let Details { numbers, texts, lists } = match &job.ended {
+    let Details { flags, numbers, texts, lists } = match &job.ended {
         Some(Ended::Done(details) | Ended::Canceled(details)) => details.clone(),
         Some(Ended::Failed(error)) => {
             Details { texts: vec![("message", error.message().to_owned())], ..Details::default() }
         }
         None => Details::default(),
     };
+    let flags = flags.into_iter().map(|(name, flag)| (name, Variant::from(flag)));
     let numbers = numbers.into_iter().map(|(name, n)| (name, Variant::from(n)));
     let texts = texts.into_iter().map(|(name, text)| (name, Variant::from(text)));
     let lists = lists.into_iter().map(|(name, list)| (name, Variant::from(list)));
-    let all = numbers.chain(texts).chain(lists);
+    let all = flags.chain(numbers).chain(texts).chain(lists);
     all.filter_map(|(name, value)| Some((name, value.try_into().ok()?))).collect()
 }
 

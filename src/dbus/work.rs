@@ -59,11 +59,9 @@ fn reset(core: &Core, store: &Path, job: &Job) -> Result<Ended> {
         "reset requested"
     );
     Ok(Ended::Done(Details {
+        flags: vec![("was-pending", planned.steps.is_empty())],
+        numbers: vec![("requested-at", request.requested_at)],
         texts: vec![("request", request.id), ("requested-by", request.requested_by)],
-        numbers: vec![
-            ("requested-at", request.requested_at),
-            ("was-pending", planned.steps.is_empty().into()),
-        ],
         ..Details::default()
     }))
 }

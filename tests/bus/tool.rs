@@ -51,6 +51,16 @@ fn a_store_is_enough() {
 }
 
 #[test]
+fn the_read_only_view_of_a_running_system_is_left_alone() {
+    let world = World::new();
+    let script = "mount --bind store store && mount -o remount,bind,ro store && exec ./overlayctl --store store reset -y";
+    let output = world.run(Command::new("unshare").args(["-m", "sh", "-ec", script]));
+    assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+    assert!(text(&output).contains("leave --store out"), "{}", text(&output));
+    assert!(!world.request().exists());
+}
+
+#[test]
 fn without_a_daemon_root_still_sees_and_others_are_told() {
     let world = World::new();
     let status = world.tool(&["status"]);

@@ -139,7 +139,8 @@ impl World {
         self.as_nobody("dbus-send", &all)
     }
 
-    fn run(&self, command: &mut Command) -> Output {
+    /// A program in the world's directory, with its bus.
+    pub(crate) fn run(&self, command: &mut Command) -> Output {
         let command = command.env("DBUS_SYSTEM_BUS_ADDRESS", self.address()).current_dir(&self.dir);
         command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"))
     }
