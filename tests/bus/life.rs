@@ -64,6 +64,47 @@ fn sigterm_ends_it_cleanly_and_after_its_job() {
 }
 
 #[test]
+fn a_kill_leaves_no_lock_behind_and_the_next_request_is_whole() {
+    let mut world = World::new();
+    for _ in 0..5 {
+        world.start_daemon(&["--idle-timeout", "0"]);
+        let bus = world.connect();
+        reset(&bus, 0).unwrap();
+        let mut daemon = world.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        // All of it or nothing.
+        if let Ok(request) = fs::read_to_string(world.request()) {
+            assert!(request.starts_with("version = 1\n") && request.contains("boot = "), "{request}");
+        }
+        until("the name is free", || !has_owner(&bus, NAME));
+    }
+    world.start_daemon(&["--idle-timeout", "0"]);
+    assert!(world.tool(&["reset", "--yes"]).status.success());
+    assert!(world.request().exists());
+}
+
+#[test]
+fn a_crowd_of_callers_is_answered_and_leaves_no_fat() {
+    let world = World::with_daemon();
+    let buses: Vec<_> = (0..8).map(|_| world.connect()).collect();
+    std::thread::scope(|scope| {
+        for bus in &buses {
+            scope.spawn(move || {
+                for _ in 0..100 {
+                    let _: String = call(bus, ROOT, MANAGER, "Describe", &0u64).unwrap();
+                }
+            });
+        }
+    });
+    let status = format!("/proc/{}/status", world.daemon.as_ref().unwrap().id());
+    let status = fs::read_to_string(status).unwrap();
+    let anonymous = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    let kilobytes: u64 = anonymous.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kilobytes < 4096, "{kilobytes} kB");
+}
+
+#[test]
 fn it_tells_systemd_how_it_is() {
     let mut world = World::new();
     let path = world.dir.join("notify");
