@@ -14,7 +14,7 @@ use zruntime::{EventListener, Shared, SharedRuntime};
 use super::core::{Core, Depth, Places, Report};
 use super::flags::Effect;
 use super::job::JobObject;
-use super::jobs::{Ended, Initiator, Job, Work};
+use super::jobs::{Ended, Initiator, Job, Jobs, Work};
 use super::log_control::{self, LogControl};
 use super::manager::ManagerObject;
 use super::notify::{self, Watchdog};
@@ -107,67 +107,55 @@ impl Daemon {
         self.stop().await
     }
 
-    /// Everything that there is to do now.
+    /// Everything that there is to do now. What clients can not be told does not keep it from being done.
     async fn turn(&mut self) {
-        if let Err(error) = self.try_turn().await {
-            tracing::warn!(error = %error, "failed to tell clients what changed");
-        }
-    }
-
-    async fn try_turn(&mut self) -> zbus::Result<()> {
         for report in self.core.take_reports() {
             match report {
                 Report::Progress { id, stage, percent } => {
                     self.core.jobs(|jobs| jobs.progress(id, stage, percent));
-                    self.tell_job(id).await?;
+                    if let Some(job) = self.core.job(id) {
+                        note(announce::job(&self.bus, &job).await);
+                    }
                 }
-                Report::Ended(id, ended) => self.finish(id, ended).await?,
+                Report::Ended(id, ended) => self.finish(id, ended).await,
             }
         }
-        for job in self.core.jobs(super::jobs::Jobs::start) {
-            announce::active_job(&self.core, &self.bus, &job.overlay).await?;
-            announce::job(&self.bus, &job).await?;
-            work::start(&self.core, job);
+        for job in self.core.jobs(Jobs::start) {
+            work::start(&self.core, job.clone());
+            note(announce::active_job(&self.core, &self.bus, &job.overlay).await);
+            note(announce::job(&self.bus, &job).await);
         }
         for id in self.core.jobs(|jobs| jobs.expire(Instant::now())) {
-            self.bus.object_server().remove::<JobObject, _>(&paths::job(id)).await?;
+            note(self.bus.object_server().remove::<JobObject, _>(&paths::job(id)).await);
         }
-        self.tell_difference().await
+        self.tell_difference().await;
     }
 
-    async fn tell_job(&self, id: u64) -> zbus::Result<()> {
-        match self.core.job(id) {
-            Some(job) => announce::job(&self.bus, &job).await,
-            None => Ok(()),
+    async fn tell_difference(&mut self) {
+        let Some(now) = self.core.seen() else { return };
+        if !Arc::ptr_eq(&now, &self.told) {
+            let before = std::mem::replace(&mut self.told, now.clone());
+            note(announce::difference(&self.core, &self.bus, &before, &now).await);
         }
-    }
-
-    async fn tell_difference(&mut self) -> zbus::Result<()> {
-        let Some(now) = self.core.seen() else { return Ok(()) };
-        if Arc::ptr_eq(&now, &self.told) {
-            return Ok(());
-        }
-        let before = std::mem::replace(&mut self.told, now.clone());
-        announce::difference(&self.core, &self.bus, &before, &now).await
     }
 
     /// Ends a job: clients that hear of it see its effect.
-    async fn finish(&mut self, id: u64, ended: Ended) -> zbus::Result<()> {
+    async fn finish(&mut self, id: u64, ended: Ended) {
         self.core.look(Depth::Quick, Some(Instant::now())).await;
-        self.tell_difference().await?;
-        let Some(job) = self.core.jobs(|jobs| jobs.finish(id, ended, Instant::now())) else { return Ok(()) };
+        self.tell_difference().await;
+        let Some(job) = self.core.jobs(|jobs| jobs.finish(id, ended, Instant::now())) else { return };
         if let Some(Ended::Failed(error)) = &job.ended {
-            tracing::error!(operation = job.work.word(), overlay = %job.overlay, job = id, error = %error, "job failed");
+            let operation = job.work.word();
+            tracing::error!(operation, overlay = %job.overlay, job = id, error = %error, "job failed");
         }
-        announce::active_job(&self.core, &self.bus, &job.overlay).await?;
-        announce::job(&self.bus, &job).await?;
-        announce::job_removed(&self.bus, &job).await?;
+        note(announce::active_job(&self.core, &self.bus, &job.overlay).await);
+        note(announce::job(&self.bus, &job).await);
+        note(announce::job_removed(&self.bus, &job).await);
         if wants_reboot(&job)
             && let Err(error) = reboot::reboot(&self.bus).await
         {
             tracing::error!(operation = "reboot", error = %error, "failed to reboot");
         }
-        Ok(())
     }
 
     /// Starts the job that deletes what earlier resets left behind.
@@ -251,6 +239,12 @@ impl Daemon {
         let limit = self.runtime.sleep(Duration::from_secs(1));
         wait::first([pin!(async { drop(call.await) }), pin!(limit)]).await;
         self.runtime.sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn note<T>(told: zbus::Result<T>) {
+    if let Err(error) = told {
+        tracing::warn!(error = %error, "failed to tell clients what changed");
     }
 }
 

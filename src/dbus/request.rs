@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath};
 
 use super::authority;
@@ -106,10 +107,17 @@ pub(super) async fn submit(
     let id = core.jobs(|jobs| jobs.submit(work, overlay, by))?;
     let path = paths::job(id);
     tracing::info!(operation = work.word(), overlay, job = id, by = name, "job accepted");
-    bus.object_server().at(&path, JobObject { core: core.clone(), id }).await?;
-    let root = zbus::object_server::SignalEmitter::new(bus, ROOT)?;
-    root.job_new(id, path.clone().into_inner(), overlay).await?;
+    // A job that is accepted runs, whether or not it could be shown.
+    if let Err(error) = show(core, bus, id, overlay).await {
+        tracing::warn!(job = id, error = %error, "failed to tell clients of a job");
+    }
     core.jobs(|jobs| jobs.announced(id));
     core.wake.notify(usize::MAX);
     Ok((id, path))
+}
+
+async fn show(core: &Arc<Core>, bus: &Connection, id: u64, overlay: &str) -> zbus::Result<()> {
+    let path = paths::job(id);
+    bus.object_server().at(&path, JobObject { core: core.clone(), id }).await?;
+    SignalEmitter::new(bus, ROOT)?.job_new(id, path.into_inner(), overlay).await
 }
