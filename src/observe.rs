@@ -34,6 +34,8 @@ pub struct Base {
     pub lower: String,
     /// Device node, if it lies on one.
     pub device: Option<PathBuf>,
+    /// Number of that device.
+    pub number: (u64, u64),
     /// Whether its superblock is read-only.
     pub read_only: bool,
     /// Mounts below it, relative to it.
@@ -101,6 +103,7 @@ pub fn base(target: &Path, kernel_command_line: &str, paths: &Paths) -> Result<B
         ),
         read_only: mount.superblock_is_read_only(),
         submounts: submounts.iter().filter_map(|m| m.strip_prefix(target).ok().map(Path::to_owned)).collect(),
+        number: (mount.major, mount.minor),
         device,
     })
 }

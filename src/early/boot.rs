@@ -50,7 +50,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
             Disk::Mounted { layout, .. } => Some(layout.clone()),
             _ => None,
         },
-        base_device: facts.base.device.clone(),
+        base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
     let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
     if matches!(brought.disk, Disk::Mounted { .. }) {

@@ -33,9 +33,10 @@ fn remount_dropin(run: &Path) -> Result<()> {
 
 /// As systemd-volatile-root does: tools that look for the root's device find the base's.
 fn volatile_root(places: &Places) -> Result<()> {
-    let Some(device) = &places.base_device else { return Ok(()) };
+    let Some((major, minor)) = places.base_device else { return Ok(()) };
     let link = places.run.join("systemd/volatile-root");
-    match symlink(device, &link) {
+    // systemd takes the number from the name: a node's own name would not do.
+    match symlink(format!("/dev/block/{major}:{minor}"), &link) {
         Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(Error::io("link", &link, e)),
         _ => Ok(()),
     }

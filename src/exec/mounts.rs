@@ -23,8 +23,8 @@ pub struct Places {
     pub run: PathBuf,
     /// Where the store is mounted while early boot works on it.
     pub layout: Option<Layout>,
-    /// The base's block device, if it has one.
-    pub base_device: Option<PathBuf>,
+    /// Number of the base's block device, if it has one.
+    pub base_device: Option<(u64, u64)>,
 }
 
 impl Places {

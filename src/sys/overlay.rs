@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::mount::MsFlags;
 use rustix::mount::MountAttrFlags;
 
@@ -50,8 +51,10 @@ pub enum Flavour {
 /// Mounts `overlay`, detached, in the best flavour that works. `scratch` is a directory for the oldest flavour.
 pub fn mount(overlay: &Overlay, scratch: &Path) -> Result<OwnedFd> {
     for flavour in [Flavour::Descriptors, Flavour::Paths] {
-        if let Some(context) = configure(overlay, flavour)? {
-            return context.mount(MountAttrFlags::empty());
+        match configure(overlay, flavour)? {
+            Configured::Ready(context) => return context.mount(MountAttrFlags::empty()),
+            Configured::NotThisWay => {}
+            Configured::Legacy => break,
         }
     }
     mount_one_string(overlay, scratch)
@@ -63,19 +66,27 @@ pub fn mount_as(overlay: &Overlay, flavour: Flavour, scratch: &Path) -> Result<O
         return mount_one_string(overlay, scratch);
     }
     match configure(overlay, flavour)? {
-        Some(context) => context.mount(MountAttrFlags::empty()),
-        None => Err(Error::new(Kind::NotSupported, "this kernel does not take layers in that way")),
+        Configured::Ready(context) => context.mount(MountAttrFlags::empty()),
+        _ => Err(Error::new(Kind::NotSupported, "this kernel does not take layers in that way")),
     }
 }
 
-/// `None` if this kernel does not take layers in that way.
-fn configure(overlay: &Overlay, flavour: Flavour) -> Result<Option<FsContext>> {
+enum Configured {
+    Ready(FsContext),
+    /// This kernel does not take layers in this way.
+    NotThisWay,
+    /// overlayfs does not speak the new interface at all (before 6.5): it would take any key, and fail later.
+    Legacy,
+}
+
+fn configure(overlay: &Overlay, flavour: Flavour) -> Result<Configured> {
     let context = FsContext::new("overlay", format!("overlay {}", overlay.name))?;
     context.string("source", Path::new(&overlay.name))?;
     for (i, (key, path)) in layers(overlay).enumerate() {
+        // The first layer tells whether the kernel knows this way; later failures are real ones.
         match set_layer(&context, key, path, flavour) {
-            // The first layer tells whether the kernel knows this way; later failures are real ones.
-            Err(e) if i == 0 && e.errno() == Some(nix::errno::Errno::EINVAL as i32) => return Ok(None),
+            Err(e) if i == 0 && e.errno() == Some(Errno::EINVAL as i32) => return Ok(Configured::NotThisWay),
+            Err(e) if i == 0 && e.errno() == Some(Errno::EOPNOTSUPP as i32) => return Ok(Configured::Legacy),
             other => other?,
         }
     }
@@ -85,7 +96,7 @@ fn configure(overlay: &Overlay, flavour: Flavour) -> Result<Option<FsContext>> {
             None => context.flag(option)?,
         }
     }
-    Ok(Some(context))
+    Ok(Configured::Ready(context))
 }
 
 fn layers(overlay: &Overlay) -> impl Iterator<Item = (&'static str, &PathBuf)> {
