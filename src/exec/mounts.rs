@@ -88,6 +88,7 @@ fn expose_base(places: &Places, at: &Path) -> Result<()> {
     }
     make_dir(at)?;
     mount::attach(mount::clone_tree(&places.sysroot)?, at)?;
+    mount::make_private(at)?;
     mount::read_only_view(at)
 }
 
@@ -140,6 +141,7 @@ fn expose_store(places: &Places) -> Result<()> {
     }
     make_dir(&at)?;
     mount::attach(mount::clone_tree(layout.root())?, &at)?;
+    mount::make_private(&at)?;
     mount::restrict(&at, false)
 }
 

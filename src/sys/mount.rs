@@ -96,6 +96,12 @@ pub fn attach(mount: impl AsFd, target: &Path) -> Result<()> {
         .map_err(|e| Error::io("attach a mount at", target, e))
 }
 
+/// Takes the mount at `path` out of its peer group: what is mounted over one of them appears on all the others, and
+/// systemd makes the mounts of its initramfs shared.
+pub fn make_private(path: &Path) -> Result<()> {
+    mount_old(None, path, MsFlags::MS_PRIVATE).map_err(|e| Error::io("make private the mount at", path, e))
+}
+
 /// Sets the restrictions of invariant 11 on the mount at `path`; `read_only` as a flag of this mount alone.
 pub fn restrict(path: &Path, read_only: bool) -> Result<()> {
     let access = if read_only { MsFlags::MS_RDONLY } else { MsFlags::empty() };

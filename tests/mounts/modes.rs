@@ -151,3 +151,19 @@ fn running_it_twice_changes_nothing() {
     rig.boot();
     assert_eq!(mountinfo::read().unwrap().len(), before);
 }
+
+/// As in the initramfs of systemd.
+#[test]
+fn shared_mounts_do_not_carry_the_overlay_to_the_base() {
+    let rig = Rig::new("ext4", 64);
+    run("mount", &["--make-rshared", "/"]);
+    rig.boot();
+    fs::write(rig.path("etc/mine"), "x").unwrap();
+    let mounts = mountinfo::read().unwrap();
+    let base = mountinfo::at(&mounts, Path::new("/run/overlayd/root/base")).unwrap();
+    assert_eq!(base.fstype, "squashfs");
+    assert!(!Path::new("/run/overlayd/root/base/etc/mine").exists());
+    let overlays = mounts.iter().filter(|m| m.fstype == "overlay").count();
+    assert_eq!(overlays, 1, "{mounts:#?}");
+    run("mount", &["--make-rprivate", "/"]);
+}
