@@ -15,7 +15,7 @@ use crate::plan::boot::{self, BootPlan, Disk, Facts};
 use crate::store::lock::StoreLock;
 use crate::store::read;
 use crate::sys::block::Paths;
-use crate::sys::{mount, process};
+use crate::sys::{mount, mountinfo, process};
 
 /// Mounts the overlay over `sysroot`. An error means `fallback = "fail"`, or that not even the base is there.
 pub fn run(sysroot: &Path) -> Result<()> {
@@ -34,10 +34,11 @@ pub fn run(sysroot: &Path) -> Result<()> {
         ram: observe::ram(),
         now: observe::moment(),
         run: run.join("overlayd"),
-        new_uuid: process::random_uuid()?,
+        // The boot id is as random, and as unique to this store.
+        new_uuid: process::random_uuid().unwrap_or_else(|_| observe::boot_id()),
     };
     let state_at = run.join("overlayd/state");
-    make_run_dir(&run.join("overlayd"))?;
+    make_run_dir(&run.join("overlayd")).unwrap_or_else(|e| tracing::error!("{e}"));
     let brought = if wants_disk(&loaded.config, &config_problems) {
         state::bring_up(&loaded.config.state, &facts.base, &state_at, &Paths::default())
     } else {
@@ -53,7 +54,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
         base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
     let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
-    if matches!(brought.disk, Disk::Mounted { .. }) {
+    if mountinfo::at(&mountinfo::read()?, &state_at).is_some() {
         // Only the store stays visible; the overlay keeps the filesystem itself.
         mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));
     }
@@ -63,7 +64,9 @@ pub fn run(sysroot: &Path) -> Result<()> {
     name_visible_paths(&mut handoff, &places);
     report(&handoff);
     want_cleanup(&handoff, &places);
-    handoff::save(handoff_path, &handoff)
+    // The overlay is mounted: a report that can not be written must not stop the boot.
+    handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
+    Ok(())
 }
 
 /// Open to everyone: what lies in it guards itself.
