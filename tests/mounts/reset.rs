@@ -166,3 +166,26 @@ fn cancel_takes_it_back_and_asking_twice_is_asking_once() {
     });
     assert_eq!(rig.boot().overlay["root"].generation, Some(1));
 }
+
+#[test]
+fn a_reset_starts_afresh_beside_a_damaged_generation_and_keeps_it() {
+    let rig = Rig::new("ext4", 64);
+    rig.boot();
+    fs::write(rig.path("etc/mine"), "x").unwrap();
+    rig.shutdown();
+    rig.offline(|layout| fs::write(layout.generation_record("root", 1), "").unwrap());
+    assert_eq!(rig.boot().overlay["root"].mode, Mode::Volatile);
+    rig.shutdown();
+    rig.request_reset();
+    let handoff = rig.boot();
+    assert_eq!(
+        (handoff.overlay["root"].mode, handoff.overlay["root"].generation),
+        (Mode::Persistent, Some(2))
+    );
+    assert!(!rig.path("etc/mine").exists());
+    rig.reboot();
+    rig.shutdown();
+    rig.offline(|layout| {
+        assert!(layout.upper("root", 1).join("etc/mine").exists(), "what can not be read is kept")
+    });
+}
