@@ -116,6 +116,7 @@ install:
 	for file in units/*.service units/initrd/*.service; do \
 		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \
 	done
+	$(INSTALL_FILE) units/systemd-remount-fs.conf $(DESTDIR)$(UNITDIR)/systemd-remount-fs.service.d/overlayd.conf
 	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
 	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
 	$(call install_all,$(BUS_POLICY),$(SHAREDIR)/dbus-1/system.d)
