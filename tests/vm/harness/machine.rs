@@ -107,7 +107,7 @@ impl Machine {
 }
 
 /// A panic ends the machine (with -no-reboot). No login on the console: nobody sits there.
-const CONSOLE: &str = "console=ttyS0 panic=-1 systemd.getty_auto=no";
+const CONSOLE: &str = "console=ttyS0 audit=0 panic=-1 systemd.getty_auto=no";
 
 fn drive(path: &Path, options: &str) -> String {
     format!("file={},format=raw,if=virtio,{options}", path.display())
