@@ -57,7 +57,7 @@ lint:
 
 # Without what needs root or mkfs programs: `make test` runs that too.
 check: lint
-	$(CARGO) test --locked --lib --bins --test golden -- \
+	$(CARGO) test --locked --lib --test golden -- \
 		--skip as_root --skip superblock::tests --skip probes_an_image
 
 packages-build packages-test packages-try:
@@ -68,7 +68,7 @@ as-root:
 
 # Everything that is no virtual machine.
 tests-host: as-root build
-	$(CARGO) test --locked --lib --bins --test golden --test mounts --test bus
+	$(CARGO) test --locked --lib --test golden --test mounts --test bus
 
 tests-vm: as-root build
 	$(CARGO) test --locked --test vm -- --test-threads=$(VM_THREADS)
