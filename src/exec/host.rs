@@ -13,7 +13,7 @@ const REMOUNT_DROPIN: &str = "\
 # Written by overlayd-early: / is mounted as it shall be, and the options that fstab has for the base's
 # filesystem are none of the overlay's.
 [Unit]
-ConditionPathExists=!/run/overlayd/boot.toml
+ConditionPathExists=!/run/overlayd/root/base
 ";
 
 /// Leaves the drop-in, the link to the base's device, and the shutdown step. A problem is returned, not fatal.
