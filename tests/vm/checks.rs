@@ -115,8 +115,9 @@ pub(crate) fn assert_healthy(guest: &mut Guest, mode: &str) {
     if root["configured-mode"] != mode || root["mode"] != mode || !root["degraded"].is_null() {
         guest.fail(&format!("the root is not {mode}: {status:#}"));
     }
-    if guest.succeed("findmnt -no FSTYPE,OPTIONS / | cut -d, -f1 | tr -s ' '").trim() != "overlay rw" {
-        guest.fail("the root is not a writable overlay");
+    let mounts = guest.succeed("findmnt --noheadings --output FSTYPE,OPTIONS /");
+    if !mounts.trim().starts_with("overlay") || !mounts.contains(" rw,") {
+        guest.fail(&format!("the root is not a writable overlay: {mounts}"));
     }
 }
 
