@@ -172,11 +172,8 @@ impl Core {
         self.lock().look.as_ref().map(|l| l.status.clone())
     }
 
-    /// The last look, however old. Waits for the first one, once clients can call.
+    /// The last look, however old. Waits for the first one.
     pub(super) async fn status(self: &Arc<Self>) -> Arc<Status> {
-        if !self.lock().serving {
-            return self.seen().unwrap_or_default();
-        }
         self.look(Depth::Quick, None).await
     }
 
@@ -191,8 +188,12 @@ impl Core {
         self.look(depth, Instant::now().checked_sub(age)).await
     }
 
-    /// A look that began at or after `since`, or any.
+    /// A look that began at or after `since`, or any. Before clients can call it is empty: objects are asked for all
+    /// their properties when they are made, and that must not cost a look, let alone one before the name is ours.
     pub(super) async fn look(self: &Arc<Self>, depth: Depth, since: Option<Instant>) -> Arc<Status> {
+        if !self.lock().serving {
+            return Arc::default();
+        }
         let _call = self.enter();
         loop {
             let looked = self.looked.listen();
@@ -276,3 +277,7 @@ fn keep_usage(before: &Status, now: &mut Status) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -84,7 +84,7 @@ impl Daemon {
 
     async fn serve(mut self, options: &Options) -> Result<()> {
         boot_report::tell(&options.places.handoff);
-        self.told = self.core.status().await;
+        self.told = known_part(&*self.core.status().await, &options.places);
         self.clean_up().await;
         let mut watchdog = Watchdog::new();
         loop {
@@ -264,6 +264,14 @@ fn known_overlays(places: &Places) -> Vec<String> {
         names.extend(handoff.overlay.into_keys().filter(|n| n != "root"));
     }
     names
+}
+
+/// What clients know of a status before anything is told: the overlays that were there from the start.
+fn known_part(status: &Status, places: &Places) -> Arc<Status> {
+    let known = known_overlays(places);
+    let mut told = status.clone();
+    told.overlays.retain(|o| known.contains(&o.name));
+    Arc::new(told)
 }
 
 /// Milliseconds since boot: numbers of jobs grow over restarts of the daemon too.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, project, reset};
+use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, project, reset, until};
 
 /// One line for each member of `interface` in some introspection XML: comparable whatever the order and the comments.
 fn members(xml: &str, interface: &str) -> BTreeSet<String> {
@@ -132,6 +132,27 @@ fn log_control_is_where_systemctl_looks_for_it() {
     assert_eq!(level(), "debug");
     assert_eq!(crate::world::error_name(set("loud")), "org.freedesktop.DBus.Error.InvalidArgs");
     assert_eq!(crate::world::property::<String>(&bus, path, interface, "SyslogIdentifier"), "overlayd");
+}
+
+#[test]
+fn an_overlay_that_only_the_store_knows_is_there_too() {
+    let mut world = World::new();
+    let overlays = world.store().join("overlays");
+    let var = overlays.join("var-lib/generations/1");
+    fs::create_dir_all(var.join("fs")).unwrap();
+    fs::create_dir_all(overlays.join("var-lib/trash")).unwrap();
+    fs::copy(overlays.join("root/current"), overlays.join("var-lib/current")).unwrap();
+    fs::copy(overlays.join("root/generations/1/generation.toml"), var.join("generation.toml")).unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    let path = "/org/overlayd1/overlay/var_2dlib";
+    let get: zbus::OwnedObjectPath = call(&bus, ROOT, MANAGER, "GetOverlay", &"var-lib").unwrap();
+    assert_eq!(get.as_str(), path);
+    let properties = "org.freedesktop.DBus.Properties";
+    until("it is announced", || {
+        call::<_, zbus::OwnedVariant>(&bus, path, properties, "Get", &(OVERLAY, "Name")).is_ok()
+    });
+    assert_eq!(crate::world::property::<u64>(&bus, path, OVERLAY, "Generation"), 1);
 }
 
 #[test]
