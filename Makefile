@@ -36,7 +36,7 @@ INSTALL_FILE   = $(INSTALL) -m 644
 VM_THREADS     = 2
 
 .PHONY: all build check test test-full try bench install clean
-.PHONY: as-root packages-build packages-test packages-try lint tests-host tests-vm tests-vm-full
+.PHONY: as-root packages-build packages-test packages-try packages-bench lint tests-host tests-vm tests-vm-full
 all: build
 
 build:
@@ -60,7 +60,7 @@ check: lint
 	$(CARGO) test --locked --lib --test golden -- \
 		--skip as_root --skip superblock::tests --skip probes_an_image
 
-packages-build packages-test packages-try:
+packages-build packages-test packages-try packages-bench:
 	tests/packages install $(@:packages-%=%)
 
 as-root:
@@ -92,9 +92,9 @@ try: packages-try
 	$(MAKE) build
 	tests/vm/try $(if $(RESET),--reset)
 
-bench: packages-test
+bench: as-root packages-bench
 	$(MAKE) build
-	$(CARGO) bench --locked
+	OVERLAYD_EARLY=$(EARLY_BIN)/overlayd-early $(CARGO) bench --locked --bench figures
 
 # What is installed from the source tree, found by kind so that a new file needs no line here.
 BUS_POLICY     = $(wildcard config/dbus-1/*.conf config/dbus-1/system.d/*.conf)
