@@ -27,6 +27,9 @@ use crate::status::Status;
 /// How long the daemon waits at its end for calls and jobs that are not over.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// A timer of this length is over only after everything that was ready has run.
+const SETTLE: Duration = Duration::from_millis(20);
+
 /// What the command line says.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -92,12 +95,12 @@ impl Daemon {
             let called = self.bus.monitor_activity();
             self.turn().await;
             watchdog.feed();
-            if let Some(idle) = options.idle
-                && self.core.idle()
-                && self.active.elapsed() >= idle
-            {
-                tracing::debug!("idle, exiting");
-                break;
+            if options.idle.is_some_and(|idle| self.core.idle() && self.active.elapsed() >= idle) {
+                if self.nobody_calls().await {
+                    tracing::debug!("idle, exiting");
+                    break;
+                }
+                self.active = Instant::now();
             }
             let until = self.next_deadline(options.idle, watchdog.deadline());
             if self.sleep(woken, called, until).await == Turn::Stop {
@@ -198,6 +201,13 @@ impl Daemon {
         }
     }
 
+    /// After a stall the time may be over with calls still lying in the socket: they count.
+    async fn nobody_calls(&self) -> bool {
+        let called = pin!(self.bus.monitor_activity());
+        let pause = pin!(self.runtime.sleep(SETTLE));
+        wait::first([called, pause]).await == 1
+    }
+
     fn next_deadline(&self, idle: Option<Duration>, watchdog: Option<Instant>) -> Option<Instant> {
         let expiry = self.core.jobs(|jobs| jobs.next_expiry());
         let idle = idle.filter(|_| self.core.idle()).map(|idle| self.active + idle);
@@ -238,7 +248,7 @@ impl Daemon {
         let call = self.bus.call_method(bus, "/org/freedesktop/DBus", bus, "GetId", &());
         let limit = self.runtime.sleep(Duration::from_secs(1));
         wait::first([pin!(async { drop(call.await) }), pin!(limit)]).await;
-        self.runtime.sleep(Duration::from_millis(20)).await;
+        self.runtime.sleep(SETTLE).await;
     }
 }
 
