@@ -20,13 +20,19 @@ BINDIR         = $(PREFIX)/bin
 LIBDIR         = $(PREFIX)/lib
 SHAREDIR       = $(PREFIX)/share
 UNITDIR        = $(LIBDIR)/systemd/system
+# Where the programs, initramfs-tools and dracut look, whatever the prefix.
+CONFIGDIR      = /usr/lib/overlayd
+INITRAMFS_TOOLS_DIR = /usr/share/initramfs-tools
+DRACUT_DIR     = /usr/lib/dracut/modules.d
 
 # overlayd-early is linked statically with the C library of the host. An explicit target
 # keeps those flags from build scripts and procedural macros, which cannot be static.
 HOST_TARGET   := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR     = $(or $(CARGO_TARGET_DIR),target)
 BIN            = $(TARGET_DIR)/release
-EARLY_BIN      = $(TARGET_DIR)/$(HOST_TARGET)/early
+# Without a toolchain (`sudo make install`): whatever was built.
+EARLY_PROGRAM  = $(or $(if $(HOST_TARGET),$(TARGET_DIR)/$(HOST_TARGET)/early/overlayd-early), \
+	$(firstword $(wildcard $(TARGET_DIR)/*/early/overlayd-early)),overlayd-early)
 EARLY_RUSTFLAGS = -C target-feature=+crt-static -C relocation-model=static
 
 INSTALL        = install -D
@@ -94,7 +100,7 @@ try: packages-try
 
 bench: as-root packages-bench
 	$(MAKE) build
-	OVERLAYD_EARLY=$(EARLY_BIN)/overlayd-early $(CARGO) bench --locked --bench figures
+	OVERLAYD_EARLY=$(EARLY_PROGRAM) $(CARGO) bench --locked --bench figures
 
 # What is installed from the source tree, found by kind so that a new file needs no line here.
 BUS_POLICY     = $(wildcard config/dbus-1/*.conf config/dbus-1/system.d/*.conf)
@@ -108,13 +114,13 @@ MAN8           = $(wildcard docs/man/*.8)
 INTERFACES     = $(wildcard docs/*.xml docs/dbus/*.xml)
 
 install:
-	@for file in $(BIN)/overlayd $(BIN)/overlayctl $(EARLY_BIN)/overlayd-early; do \
+	@for file in $(BIN)/overlayd $(BIN)/overlayctl $(EARLY_PROGRAM); do \
 		test -x $$file || { echo "$$file is missing: run \`make\` as yourself first" >&2; exit 1; }; \
 	done
 	$(INSTALL) $(BIN)/overlayctl $(DESTDIR)$(BINDIR)/overlayctl
 	$(INSTALL) $(BIN)/overlayd $(DESTDIR)$(LIBDIR)/overlayd/overlayd
-	$(INSTALL) $(EARLY_BIN)/overlayd-early $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early
-	$(INSTALL_FILE) config/overlayd.toml $(DESTDIR)$(LIBDIR)/overlayd/overlayd.toml
+	$(INSTALL) $(EARLY_PROGRAM) $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early
+	$(INSTALL_FILE) config/overlayd.toml $(DESTDIR)$(CONFIGDIR)/overlayd.toml
 	for file in units/*.service units/initrd/*.service; do \
 		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \
 	done
@@ -134,15 +140,26 @@ install:
 	$(call install_as,docs/completions/_overlayctl,$(SHAREDIR)/zsh/vendor-completions/_overlayctl)
 	$(call install_as,docs/completions/overlayctl.fish,$(SHAREDIR)/fish/vendor_completions.d/overlayctl.fish)
 ifeq ($(INITRAMFS_TOOLS),yes)
-	$(INSTALL) initramfs/initramfs-tools/hooks/overlayd $(DESTDIR)$(SHAREDIR)/initramfs-tools/hooks/overlayd
+	$(INSTALL) initramfs/initramfs-tools/hooks/overlayd $(DESTDIR)$(INITRAMFS_TOOLS_DIR)/hooks/overlayd
 	$(INSTALL) initramfs/initramfs-tools/scripts/init-bottom/overlayd \
-		$(DESTDIR)$(SHAREDIR)/initramfs-tools/scripts/init-bottom/overlayd
+		$(DESTDIR)$(INITRAMFS_TOOLS_DIR)/scripts/init-bottom/overlayd
 endif
 ifeq ($(DRACUT),yes)
 	$(INSTALL) initramfs/dracut/90overlayd/module-setup.sh \
-		$(DESTDIR)$(LIBDIR)/dracut/modules.d/90overlayd/module-setup.sh
+		$(DESTDIR)$(DRACUT_DIR)/90overlayd/module-setup.sh
 	$(INSTALL_FILE) units/dracut-shutdown.conf \
 		$(DESTDIR)$(UNITDIR)/dracut-shutdown.service.d/overlayd.conf
+endif
+ifneq ($(PREFIX),/usr)
+	@# Another prefix: the paths of the programs, and of nothing else.
+	for file in $(DESTDIR)$(UNITDIR)/overlayd*.service \
+		$(DESTDIR)$(SHAREDIR)/dbus-1/system-services/org.overlayd1.service \
+		$(DESTDIR)$(INITRAMFS_TOOLS_DIR)/hooks/overlayd \
+		$(DESTDIR)$(INITRAMFS_TOOLS_DIR)/scripts/init-bottom/overlayd \
+		$(DESTDIR)$(DRACUT_DIR)/90overlayd/module-setup.sh; do \
+		test ! -e $$file || \
+			sed -i -E 's,/usr/lib/(overlayd/overlayd(-early)?)([^.[:alnum:]-]|$$),$(LIBDIR)/\1\3,g' $$file || exit; \
+	done
 endif
 
 # $(call install_all,files,directory): nothing, if there are none.
