@@ -3,7 +3,10 @@
 use crate::checks::{
     Marks, Verdict, assert_healthy, assert_marks, assert_no_failed_units, make_marks, status, status_of_root,
 };
-use crate::harness::{Guest, Machine, StateDrive};
+use crate::harness::Initramfs::Dracut;
+use crate::harness::RootFs::Squashfs;
+use crate::harness::StateFs::Ext4;
+use crate::harness::{Guest, Machine, StateDrive, Suite};
 
 /// Seconds of waiting that `timeout = "10s"` may end in, with what an emulated machine needs for looking.
 const WAIT_LIMIT_MS: i64 = 15_000;
@@ -153,10 +156,10 @@ fn a_reset_works_on_a_full_disk() {
 
     let mut guest = machine.boot(&[]);
     guest.wait_until_up();
-    assert_healthy(&mut guest, "persistent");
+    let root = assert_healthy(&mut guest, "persistent");
+    assert_eq!(root["last"]["result"], "done", "{root:#}");
     assert_marks(&mut guest, Marks::None);
     guest.succeed("[ ! -e /var/full ]");
-    assert_eq!(status_of_root(&mut guest)["last"]["result"], "done");
     guest.poweroff();
     machine.disk.assert_clean();
 }
@@ -188,6 +191,21 @@ fn the_state_device_by_uuid_and_by_path() {
         let verdict = Verdict::of(&mut machine, &[&format!("overlayd.device={device}")]);
         assert_eq!(verdict.mode(), "persistent", "{device}: {verdict:#?}");
     }
+}
+
+#[test]
+fn fallback_fail_stops_the_boot() {
+    let mut machine = Machine::usual("bad-fail");
+    machine.drive = StateDrive::Missing;
+    let mut guest = machine.boot(&["overlayd.fallback=fail", "overlayd.timeout=1s"]);
+    assert!(guest.wait_for_console("and fallback = \"fail\" is configured"));
+    guest.cut_power();
+
+    let mut machine = Machine::new("bad-fail-dracut", Suite::Trixie, Dracut, Squashfs, Ext4);
+    machine.drive = StateDrive::Missing;
+    let mut guest = machine.boot(&["overlayd.fallback=fail", "overlayd.timeout=1s"]);
+    assert!(guest.wait_for_console("Reached target emergency.target"));
+    guest.cut_power();
 }
 
 /// Boots; the root is volatile in place of persistent, and the status says so and names `reason`.

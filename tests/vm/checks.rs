@@ -99,19 +99,23 @@ pub(crate) fn status(guest: &mut Guest) -> Value {
 /// The part of the status that is about `/`.
 pub(crate) fn status_of_root(guest: &mut Guest) -> Value {
     let status = status(guest);
+    root_of(guest, &status)
+}
+
+fn root_of(guest: &Guest, status: &Value) -> Value {
     let root = status["overlays"].as_array().and_then(|all| all.iter().find(|one| one["name"] == "root"));
     root.cloned().unwrap_or_else(|| guest.fail(&format!("status has no overlay `root`: {status:#}")))
 }
 
-/// Nothing failed, nothing complains, and the root is what was asked for.
-pub(crate) fn assert_healthy(guest: &mut Guest, mode: &str) {
+/// Nothing failed, nothing complains, and the root is what was asked for. Gives back its status.
+pub(crate) fn assert_healthy(guest: &mut Guest, mode: &str) -> Value {
     assert_no_failed_units(guest);
     assert_no_errors(guest);
     let status = status(guest);
     if status["problems"].as_array().is_none_or(|problems| !problems.is_empty()) {
         guest.fail(&format!("status has problems: {status:#}"));
     }
-    let root = status_of_root(guest);
+    let root = root_of(guest, &status);
     if root["configured-mode"] != mode || root["mode"] != mode || !root["degraded"].is_null() {
         guest.fail(&format!("the root is not {mode}: {status:#}"));
     }
@@ -119,6 +123,7 @@ pub(crate) fn assert_healthy(guest: &mut Guest, mode: &str) {
     if !mounts.trim().starts_with("overlay") || !mounts.contains(" rw,") {
         guest.fail(&format!("the root is not a writable overlay: {mounts}"));
     }
+    root
 }
 
 /// No unit failed.

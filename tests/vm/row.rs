@@ -2,7 +2,6 @@
 
 use crate::checks::{
     COMPARE, Marks, assert_healthy, assert_identical, assert_marks, assert_trash_goes, make_marks,
-    status_of_root,
 };
 use crate::harness::{Guest, Initramfs, Machine, RootFs, StateFs, Suite};
 use serde_json::Value;
@@ -44,38 +43,58 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    /// boot → write → reboot → still there, or gone → reset → reboot → the image's own state → reboot → the
-    /// request did not fire again → poweroff; and the state filesystem is clean after each of them.
+    /// The whole story of the row's mode; the state filesystem is clean after each end of it.
     pub(crate) fn run(self) {
         let mut machine = Machine::new(&self.name(), self.suite, self.initramfs, self.root, self.state);
+        match self.mode {
+            Mode::Persistent => self.run_persistent(&mut machine),
+            Mode::Volatile => self.run_volatile(&mut machine),
+        }
+    }
 
-        let mut guest = self.boot(&mut machine, &[]);
+    /// boot → write → reboot → still there → reset → reboot → the image's own state, byte for byte → write →
+    /// reboot → the request did not fire again → poweroff
+    fn run_persistent(self, machine: &mut Machine) {
+        let (mut guest, _) = self.boot(machine, &[]);
         make_marks(&mut guest);
         guest.reboot();
         machine.disk.assert_clean();
 
-        let mut guest = self.boot(&mut machine, &[]);
-        assert_marks(&mut guest, self.survivors());
-        let before = status_of_root(&mut guest);
-        self.reset(guest);
+        let (mut guest, before) = self.boot(machine, &[]);
+        assert_marks(&mut guest, Marks::All);
+        guest.reboot_by("overlayctl reset --yes --now=reboot");
         machine.disk.assert_clean();
 
-        let mut guest = self.boot(&mut machine, COMPARE);
+        let (mut guest, after) = self.boot(machine, COMPARE);
         assert_identical(&mut guest);
         assert_marks(&mut guest, Marks::None);
-        let after = status_of_root(&mut guest);
-        self.assert_executed(&before, &after);
+        assert_executed(&before, &after);
         make_marks(&mut guest);
         guest.reboot();
         machine.disk.assert_clean();
 
-        let mut guest = self.boot(&mut machine, &[]);
-        assert_marks(&mut guest, self.survivors());
-        assert_eq!(status_of_root(&mut guest)["generation"], after["generation"], "the request fired again");
-        if self.mode == Mode::Persistent {
-            assert_trash_goes(&mut guest);
-        }
-        assert_healthy(&mut guest, self.mode.word());
+        let (mut guest, last) = self.boot(machine, &[]);
+        assert_marks(&mut guest, Marks::All);
+        assert_eq!(last["generation"], after["generation"], "the request fired again");
+        assert_trash_goes(&mut guest);
+        guest.poweroff();
+        machine.disk.assert_clean();
+    }
+
+    /// boot → write → a reset is refused: every reboot is one → reboot → the image's own state, byte for byte →
+    /// poweroff
+    fn run_volatile(self, machine: &mut Machine) {
+        let (mut guest, _) = self.boot(machine, &[]);
+        make_marks(&mut guest);
+        assert_marks(&mut guest, Marks::All);
+        let refused = guest.run("overlayctl reset --yes");
+        assert!(matches!(refused.status, 3 | 4), "reset of a volatile root: {refused:?}");
+        guest.reboot();
+        machine.disk.assert_clean();
+
+        let (mut guest, _) = self.boot(machine, COMPARE);
+        assert_identical(&mut guest);
+        assert_marks(&mut guest, Marks::None);
         guest.poweroff();
         machine.disk.assert_clean();
     }
@@ -85,46 +104,23 @@ impl Row {
         format!("{suite:?}-{initramfs:?}-{mode:?}-{root:?}-{state:?}").to_lowercase()
     }
 
-    fn boot(self, machine: &mut Machine, words: &[&str]) -> Guest {
+    /// A healthy system, and the status of its root.
+    fn boot(self, machine: &mut Machine, words: &[&str]) -> (Guest, Value) {
         let mode = format!("overlayd.mode={}", self.mode.word());
-        let words: Vec<&str> = [mode.as_str()].into_iter().chain(words.iter().copied()).collect();
-        let mut guest = machine.boot(&words);
+        let mut guest = machine.boot(&[&[mode.as_str()], words].concat());
         guest.wait_until_up();
-        assert_healthy(&mut guest, self.mode.word());
-        guest
+        let root = assert_healthy(&mut guest, self.mode.word());
+        (guest, root)
     }
+}
 
-    /// What is left of the changes after a reboot.
-    fn survivors(self) -> Marks {
-        match self.mode {
-            Mode::Persistent => Marks::All,
-            Mode::Volatile => Marks::None,
-        }
-    }
-
-    /// A volatile root has nothing to reset: every reboot is one. The tool says so.
-    fn reset(self, mut guest: Guest) {
-        match self.mode {
-            Mode::Persistent => guest.reboot_by("overlayctl reset --yes --now=reboot"),
-            Mode::Volatile => {
-                let refused = guest.run("overlayctl reset --yes");
-                assert!(matches!(refused.status, 3 | 4), "reset of a volatile root: {refused:?}");
-                guest.reboot();
-            }
-        }
-    }
-
-    fn assert_executed(self, before: &Value, after: &Value) {
-        if self.mode == Mode::Volatile {
-            return;
-        }
-        assert_eq!(after["pending"], Value::Null, "{after:#}");
-        assert_eq!(after["last"]["action"], "reset", "{after:#}");
-        assert_eq!(after["last"]["result"], "done", "{after:#}");
-        assert_eq!(after["last"]["from-generation"], before["generation"], "{after:#}");
-        assert_eq!(after["last"]["to-generation"], after["generation"], "{after:#}");
-        assert_ne!(after["generation"], before["generation"], "{after:#}");
-    }
+fn assert_executed(before: &Value, after: &Value) {
+    assert_eq!(after["pending"], Value::Null, "{after:#}");
+    assert_eq!(after["last"]["action"], "reset", "{after:#}");
+    assert_eq!(after["last"]["result"], "done", "{after:#}");
+    assert_eq!(after["last"]["from-generation"], before["generation"], "{after:#}");
+    assert_eq!(after["last"]["to-generation"], after["generation"], "{after:#}");
+    assert_ne!(after["generation"], before["generation"], "{after:#}");
 }
 
 impl Mode {
