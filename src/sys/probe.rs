@@ -83,8 +83,7 @@ fn check(mount: &OwnedFd, with_lower_files: bool) -> Result<Verdict> {
         )
         .remedy("the kernel's log says why; `dmesg | grep overlayfs`"));
     }
-    let tried =
-        try_create(mount).and_then(|()| if with_lower_files { try_lower_files(mount) } else { Ok(()) });
+    let tried = if with_lower_files { try_lower_files(mount) } else { try_create(mount) };
     match tried {
         Ok(()) => Ok(Verdict::Writable),
         Err((_, Errno::ENOSPC | Errno::EDQUOT)) => Ok(Verdict::Full),
