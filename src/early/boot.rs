@@ -54,7 +54,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
         base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
     let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
-    if mountinfo::at(&mountinfo::read()?, &state_at).is_some() {
+    if mountinfo::at(&mountinfo::read().unwrap_or_default(), &state_at).is_some() {
         // Only the store stays visible; the overlay keeps the filesystem itself.
         mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));
     }
