@@ -16,6 +16,8 @@ pub enum Kind {
     BadConfig,
     /// No overlay of that name.
     NoSuchOverlay,
+    /// No snapshot of that number.
+    NoSuchSnapshot,
     /// No job of that number.
     NoSuchJob,
     /// Another operation works on the store.
@@ -24,6 +26,18 @@ pub enum Kind {
     RebootPending,
     /// There is nothing to cancel.
     NoPendingAction,
+    /// What was asked for is so already.
+    NothingToDo,
+    /// Somebody stopped it.
+    Canceled,
+    /// Processes use the overlay; the message names them.
+    OverlayBusy,
+    /// The snapshot was made on another base.
+    BaseMismatch,
+    /// The snapshot is protected, the baseline, or in use.
+    SnapshotProtected,
+    /// The snapshot's record or its files are damaged.
+    SnapshotIncomplete,
     /// The store is not there: no state device, or another overlay mode.
     StoreUnavailable,
     /// A record of the store does not parse, or does not fit the rest.

@@ -109,6 +109,9 @@ pub struct HandoffOverlay {
     /// The live generation, if there is a persistent upper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The snapshot that is mounted between the upper and the base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<u64>,
     /// Overlayfs options in use.
     #[serde(default)]
     pub options: String,

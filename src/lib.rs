@@ -17,6 +17,7 @@
 //! | what happens at boot | [`plan::boot`] (what), [`exec`] (how), [`early`] (when) |
 //! | what a reset does | [`plan::reset`] |
 //! | a file of the store | [`store::records`], [`store::layout`] |
+//! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |
 //! | what `status` says | [`status`] |
 //! | a D-Bus method | `dbus` |
@@ -32,6 +33,8 @@ pub mod early;
 pub mod error;
 pub mod exec;
 pub mod handoff;
+#[cfg(feature = "host")]
+pub mod layer;
 pub mod logging;
 pub mod observe;
 pub mod operation;

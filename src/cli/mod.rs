@@ -51,12 +51,21 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
 /// 1 failed, 2 usage, 3 nothing to do, 4 refused.
 fn exit_code(error: &Error) -> u8 {
     match error.kind() {
-        Kind::Failed | Kind::InsufficientSpace | Kind::NoSuchOverlay | Kind::NoSuchJob => 1,
+        Kind::Failed
+        | Kind::InsufficientSpace
+        | Kind::NoSuchOverlay
+        | Kind::NoSuchSnapshot
+        | Kind::NoSuchJob
+        | Kind::Canceled => 1,
         Kind::InvalidArgs => 2,
-        Kind::NoPendingAction => 3,
+        Kind::NoPendingAction | Kind::NothingToDo => 3,
         Kind::BadConfig
         | Kind::JobInProgress
         | Kind::RebootPending
+        | Kind::OverlayBusy
+        | Kind::BaseMismatch
+        | Kind::SnapshotProtected
+        | Kind::SnapshotIncomplete
         | Kind::StoreUnavailable
         | Kind::StoreDamaged
         | Kind::NotSupported

@@ -148,6 +148,7 @@ fn handoff(
         lowers: vec![facts.base.lower.clone()],
         base: facts.base.identity.clone(),
         generation: plan.generation,
+        snapshot: None,
         options: plan.options,
         executed: plan.executes,
     };

@@ -35,6 +35,8 @@ pub fn request(view: &StoreView, overlay: &str, by: &str, now: &Moment) -> Resul
                 requested_by: by.to_owned(),
                 requested_at: now.unix,
                 boot: now.boot.clone(),
+                from: state.current.as_ref().ok().copied().flatten(),
+                ..RequestRecord::default()
             };
             Ok(Planned { steps: vec![Step::WriteRequest(overlay.to_owned(), request.clone())], request })
         }
@@ -99,6 +101,7 @@ pub fn generation(number: u64, base: &Base, now: &Moment, request: Option<String
         base: base.identity.clone(),
         options: OPTIONS.to_owned(),
         request,
+        snapshot: None,
     }
 }
 
@@ -140,6 +143,8 @@ fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: &Moment) ->
         executed_at: now.unix,
         boot: now.boot.clone(),
         result: "done".to_owned(),
+        message: None,
+        snapshot: None,
         from_generation: from,
         to_generation: to,
     }

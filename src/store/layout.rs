@@ -42,6 +42,11 @@ impl Layout {
         self.root.join("overlays")
     }
 
+    /// The file that long work locks, and in which it says who is at what.
+    pub fn job(&self) -> PathBuf {
+        self.root.join("job")
+    }
+
     /// One overlay's directory.
     pub fn overlay(&self, name: &str) -> PathBuf {
         self.overlays().join(name)
@@ -85,6 +90,46 @@ impl Layout {
     /// One generation's workdir.
     pub fn work(&self, name: &str, number: u64) -> PathBuf {
         self.generation(name, number).join("work")
+    }
+
+    /// The pointer to the baseline snapshot; missing: the bare image.
+    pub fn baseline(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("baseline")
+    }
+
+    /// The directory of snapshots.
+    pub fn snapshots(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("snapshots")
+    }
+
+    /// The highest number that a snapshot ever had: numbers are not used again.
+    pub fn last_snapshot(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("last-snapshot")
+    }
+
+    /// One snapshot's directory.
+    pub fn snapshot(&self, name: &str, id: u64) -> PathBuf {
+        self.snapshots(name).join(id.to_string())
+    }
+
+    /// Where a snapshot is made before it exists.
+    pub fn new_snapshot(&self, name: &str, id: u64) -> PathBuf {
+        self.snapshots(name).join(format!("{id}.new"))
+    }
+
+    /// One snapshot's record.
+    pub fn snapshot_record(&self, name: &str, id: u64) -> PathBuf {
+        self.snapshot(name, id).join("snapshot.toml")
+    }
+
+    /// One snapshot's files, in overlayfs upper format.
+    pub fn snapshot_fs(&self, name: &str, id: u64) -> PathBuf {
+        self.snapshot(name, id).join("fs")
+    }
+
+    /// What the copied files were at the time, so that the next snapshot knows which are unchanged (`layer::index`).
+    pub fn snapshot_index(&self, name: &str, id: u64) -> PathBuf {
+        self.snapshot(name, id).join("index")
     }
 
     /// Trees on their way out.

@@ -4,12 +4,17 @@
 //! <state filesystem>/overlayd/          0700
 //!   store.toml            format = 1, uuid, created, features = []
 //!   lock                  flock; opened with O_CREAT, never renamed
+//!   job                   flock of long work; holds who is at what
 //!   reserve/              ballast: a file of blocks and a number of inodes (invariant 10)
 //!   overlays/<name>/
 //!     current             number of the live generation; replaced by rename
 //!     request.toml        at most one pending request; removed last
 //!     outcome.toml        how the last request ended
 //!     generations/<n>/    generation.toml, fs/ (upperdir), work/ (workdir)
+//!     baseline            number of the snapshot that a reset goes back to; missing: the bare image
+//!     last-snapshot       highest number that a snapshot ever had
+//!     snapshots/<id>/     snapshot.toml, fs/ (upper format), index (what the files were when they were copied)
+//!     snapshots/<id>.new/ one that is being made, or that was cut short
 //!     trash/              trees on their way out
 //! ```
 //!

@@ -7,7 +7,9 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use super::layout::{Layout, is_overlay_name};
-use super::records::{self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, StoreRecord};
+use super::records::{
+    self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord,
+};
 use super::reserve;
 use crate::error::{Error, Kind, Result};
 use crate::sys::atomic;
@@ -35,6 +37,14 @@ pub struct OverlayView {
     pub generations: BTreeMap<u64, GenerationView>,
     /// Directories in `generations/` that were never finished.
     pub unfinished: Vec<String>,
+    /// The pointer to the baseline; `Ok(None)`: the bare image.
+    pub baseline: Result<Option<u64>>,
+    /// Snapshots by number; their records, or what is wrong with them.
+    pub snapshots: BTreeMap<u64, Result<SnapshotRecord>>,
+    /// Directories in `snapshots/` that were never finished.
+    pub unfinished_snapshots: Vec<String>,
+    /// The highest number a snapshot ever had, as far as it is recorded.
+    pub last_snapshot: u64,
     /// The pending request.
     pub request: Option<Result<RequestRecord>>,
     /// How the last one ended.
@@ -59,6 +69,10 @@ impl OverlayView {
             current: Ok(None),
             generations: BTreeMap::new(),
             unfinished: Vec::new(),
+            baseline: Ok(None),
+            snapshots: BTreeMap::new(),
+            unfinished_snapshots: Vec::new(),
+            last_snapshot: 0,
             request: None,
             outcome: None,
             trash: Vec::new(),
@@ -69,7 +83,15 @@ impl OverlayView {
     pub fn next_number(&self) -> u64 {
         let trashed = self.trash.iter().filter_map(|n| n.split('.').next()?.parse().ok());
         let pointed = self.current.iter().flatten().copied();
-        self.generations.keys().copied().chain(trashed).chain(pointed).max().unwrap_or(0) + 1
+        // The newest one was either left or reached by the last request, whatever was deleted since.
+        let told = self.outcome.iter().flatten().flat_map(|o| [o.from_generation, Some(o.to_generation)]);
+        let told = told.flatten();
+        self.generations.keys().copied().chain(trashed).chain(pointed).chain(told).max().unwrap_or(0) + 1
+    }
+
+    /// The number that the next snapshot gets.
+    pub fn next_snapshot(&self) -> u64 {
+        self.snapshots.keys().copied().chain([self.last_snapshot]).max().unwrap_or(0) + 1
     }
 }
 
@@ -131,26 +153,55 @@ fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
 
 fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
     let mut view = OverlayView::absent();
-    view.current = load_current(&layout.current(name));
+    view.current = load_pointer(&layout.current(name), "a generation");
     for entry in names(&layout.generations(name))? {
-        match entry.parse::<u64>() {
-            Ok(number) if number > 0 && number.to_string() == entry => {
-                view.generations.insert(number, load_generation(layout, name, number));
-            }
-            _ => view.unfinished.push(entry),
+        match number_of(&entry) {
+            Some(number) => drop(view.generations.insert(number, load_generation(layout, name, number))),
+            None => view.unfinished.push(entry),
         }
     }
+    view.baseline = load_pointer(&layout.baseline(name), "a snapshot");
+    for entry in names(&layout.snapshots(name))? {
+        match number_of(&entry) {
+            Some(id) => drop(view.snapshots.insert(id, load_snapshot(layout, name, id))),
+            None => view.unfinished_snapshots.push(entry),
+        }
+    }
+    view.last_snapshot = load_pointer(&layout.last_snapshot(name), "a snapshot").ok().flatten().unwrap_or(0);
     view.request = load_optional(&layout.request(name));
     view.outcome = load_optional(&layout.outcome(name));
     view.trash = trash_entries(layout, name)?;
     Ok(view)
 }
 
-fn load_current(path: &Path) -> Result<Option<u64>> {
+fn load_pointer(path: &Path, what: &str) -> Result<Option<u64>> {
     let Some(text) = atomic::read_optional(path)? else { return Ok(None) };
     match text.strip_suffix('\n').map(str::parse) {
         Some(Ok(number)) if number > 0 => Ok(Some(number)),
-        _ => Err(Error::damaged(path, Some(1), "not the number of a generation")),
+        _ => Err(Error::damaged(path, Some(1), format_args!("not the number of {what}"))),
+    }
+}
+
+/// The number that a directory's name is, if it is one as we write it.
+fn number_of(name: &str) -> Option<u64> {
+    name.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == name)
+}
+
+fn load_snapshot(layout: &Layout, name: &str, id: u64) -> Result<SnapshotRecord> {
+    let path = layout.snapshot_record(name, id);
+    let record = match load_optional::<SnapshotRecord>(&path) {
+        None => return Err(Error::damaged(&path, None, "missing").with_kind(Kind::SnapshotIncomplete)),
+        Some(record) => record.map_err(|e| e.with_kind(Kind::SnapshotIncomplete))?,
+    };
+    let wrong =
+        |path: &Path, what: String| Err(Error::damaged(path, None, what).with_kind(Kind::SnapshotIncomplete));
+    if record.id != id {
+        return wrong(&path, format!("says that it is snapshot {}", record.id));
+    }
+    let files = layout.snapshot_fs(name, id);
+    match files.is_dir() {
+        true => Ok(record),
+        false => wrong(&files, "missing, or not a directory".to_owned()),
     }
 }
 

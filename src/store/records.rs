@@ -1,6 +1,7 @@
 //! The records of the store as they stand on disk: TOML, `version` first. No I/O here.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{Error, Result, line_of};
@@ -41,14 +42,64 @@ pub struct GenerationRecord {
     /// Id of the request that made it; none for the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// The snapshot that it stands on; none: the bare base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<u64>,
+}
+
+/// `snapshot.toml`: an immutable copy of everything above the base.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SnapshotRecord {
+    /// See [`RECORD_VERSION`].
+    pub version: u32,
+    /// Its number; also the directory's name.
+    pub id: u64,
+    /// Unix time in seconds; may be wrong on a board without a clock.
+    pub created: u64,
+    /// For people.
+    pub description: String,
+    /// Who asked, for people.
+    pub created_by: String,
+    /// Identity of the base it was made on.
+    pub base: String,
+    /// Overlayfs options of the upper it was made from (invariant 9).
+    pub options: String,
+    /// `subvolume`, `reflink`, `copy` or `sealed`.
+    pub strategy: String,
+    /// `atomic` or `per-file`.
+    pub consistency: String,
+    /// Everything below the top directory.
+    pub entries: u64,
+    /// Bytes in regular files, hard links counted once.
+    pub bytes: u64,
+    /// The generation it was taken from; none for a volatile upper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Not deleted by retention, nor by `delete` alone.
+    #[serde(default)]
+    pub protected: bool,
+    /// Files that changed each time they were copied: as they are here, they may never have been. At most 100.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unstable: Vec<String>,
+    /// Free words of whoever made it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub userdata: BTreeMap<String, String>,
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// A new generation with an empty upper.
+    /// A new generation with an empty upper, on the baseline.
+    #[default]
     Reset,
+    /// A new generation with an empty upper, on a chosen snapshot.
+    Restore,
+    /// Back to the generation before.
+    Undo,
+    /// A snapshot made of the upper as a whole, and a new generation with an empty upper on it.
+    Snapshot,
 }
 
 impl Action {
@@ -56,12 +107,15 @@ impl Action {
     pub fn word(self) -> &'static str {
         match self {
             Action::Reset => "reset",
+            Action::Restore => "restore",
+            Action::Undo => "undo",
+            Action::Snapshot => "snapshot",
         }
     }
 }
 
 /// `request.toml`: something to be done at the next boot, once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct RequestRecord {
     /// See [`RECORD_VERSION`].
@@ -78,6 +132,24 @@ pub struct RequestRecord {
     pub requested_at: u64,
     /// Kernel boot id of the boot in which it was asked.
     pub boot: String,
+    /// The generation that was live when it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// `restore`: the snapshot to stand on. `snapshot`: the number it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<u64>,
+    /// `undo`: the generation to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// `snapshot`: what its record shall say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// `snapshot`: whether it becomes the baseline.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub commit: bool,
+    /// `snapshot`: what its record shall say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub userdata: BTreeMap<String, String>,
 }
 
 /// `outcome.toml`: how the last executed request ended. It survives the reset.
@@ -98,8 +170,14 @@ pub struct OutcomeRecord {
     pub executed_at: u64,
     /// Kernel boot id of the boot that executed it.
     pub boot: String,
-    /// `done`; a failure is never recorded here, it leaves the request in place.
+    /// `done`, or `failed`: then it was given up, and why stands in `message`.
     pub result: String,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The snapshot that the new generation stands on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<u64>,
     /// The generation that was left, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_generation: Option<u64>,
@@ -151,6 +229,7 @@ mod tests {
             base: "squashfs:1".into(),
             options: "index=off".into(),
             request: None,
+            snapshot: None,
         }
     }
 

@@ -2,7 +2,14 @@
 //!
 //! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
 
-use std::path::Path;
+#[cfg(feature = "host")]
+pub mod commit;
+#[cfg(feature = "host")]
+pub mod restore;
+#[cfg(feature = "host")]
+pub mod snapshot;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::Result;
@@ -16,6 +23,24 @@ use crate::{exec, observe};
 pub struct Asked {
     /// For people: `root (uid 0) via D-Bus`, `root (uid 0) via overlayctl --store`.
     pub by: String,
+}
+
+/// Where an operation finds things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// The store's directory.
+    pub store: PathBuf,
+    /// The boot handoff, which says what is mounted; none: no overlay of this store is.
+    pub handoff: Option<PathBuf>,
+    /// The root of the running system.
+    pub root: PathBuf,
+}
+
+impl Site {
+    /// A store that no running system uses.
+    pub fn offline(store: &Path) -> Site {
+        Site { store: store.to_owned(), handoff: None, root: "/".into() }
+    }
 }
 
 /// A plan that was not carried out, or one that was.

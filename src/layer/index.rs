@@ -1,0 +1,1 @@
+//! What copied files were at the time of the copy: `index` beside a snapshot's files.
