@@ -11,7 +11,7 @@ use super::source;
 use super::status::{place, usage};
 use crate::dbus::client::{JobDone, When};
 use crate::error::{Error, Kind, Result};
-use crate::operation::{self, Asked};
+use crate::operation::{self, Asked, Site};
 use crate::status::OverlayStatus;
 use crate::sys::user;
 
@@ -70,13 +70,13 @@ fn offline(store: &Path, overlay: &str, dry_run: bool) -> Result<JobDone> {
     let asked = Asked { by: format!("{} via overlayctl --store", user::describe(user::own_uid())) };
     let mut done = JobDone::default();
     if dry_run {
-        let preview = operation::preview_reset(store, overlay, &asked)?;
+        let preview = operation::preview_reset(&Site::offline(store), overlay, &asked)?;
         let lines = |steps: &[crate::plan::Step]| steps.iter().map(ToString::to_string).collect();
         done.lists.insert("now".into(), lines(&preview.now));
         done.lists.insert("at-boot".into(), lines(&preview.at_boot));
         return Ok(done);
     }
-    let planned = operation::request_reset(store, overlay, &asked)?;
+    let planned = operation::request_reset(&Site::offline(store), overlay, &asked)?;
     done.texts.insert("request".into(), planned.request.id);
     done.texts.insert("requested-by".into(), planned.request.requested_by);
     done.numbers.insert("requested-at".into(), planned.request.requested_at);

@@ -9,6 +9,7 @@ use zruntime::Event;
 
 use super::jobs::{Ended, Job, Jobs};
 use crate::error::{Error, Kind, Result};
+use crate::operation::Site;
 use crate::status::{self, OverlayStatus, Sources, Status};
 
 /// A walk of the upper is not repeated more often than this, whoever asks.
@@ -108,6 +109,15 @@ impl Core {
     /// Clients can call from now on.
     pub(super) fn serve(&self) {
         self.lock().serving = true;
+    }
+
+    /// Where operations find their things, or why there is no store.
+    pub(super) fn site(&self) -> Result<Site> {
+        Ok(Site {
+            store: self.store()?,
+            handoff: Some(self.places.handoff.clone()),
+            root: self.places.root.clone(),
+        })
     }
 
     /// The store, or why there is none: early boot has said so, and it is part of the status.

@@ -40,15 +40,15 @@ fn run(core: &Arc<Core>, job: &Job) -> Result<Ended> {
         return Ok(Ended::Canceled(Details::default()));
     }
     match job.work {
-        Work::Reset(Effect::DryRun) => preview(&store, job),
-        Work::Reset(_) => reset(core, &store, job),
+        Work::Reset(Effect::DryRun) => preview(core, job),
+        Work::Reset(_) => reset(core, job),
         Work::Cleanup => cleanup(core, &store, job),
     }
 }
 
-fn reset(core: &Core, store: &Path, job: &Job) -> Result<Ended> {
+fn reset(core: &Core, job: &Job) -> Result<Ended> {
     core.report(Report::Progress { id: job.id, stage: "requesting", percent: 0 });
-    let planned = operation::request_reset(store, &job.overlay, &asked(job))?;
+    let planned = operation::request_reset(&core.site()?, &job.overlay, &asked(job))?;
     let request = planned.request;
     tracing::info!(
         message_id = crate::logging::message_id::RESET_REQUESTED,
@@ -66,8 +66,8 @@ fn reset(core: &Core, store: &Path, job: &Job) -> Result<Ended> {
     }))
 }
 
-fn preview(store: &Path, job: &Job) -> Result<Ended> {
-    let preview = operation::preview_reset(store, &job.overlay, &asked(job))?;
+fn preview(core: &Core, job: &Job) -> Result<Ended> {
+    let preview = operation::preview_reset(&core.site()?, &job.overlay, &asked(job))?;
     let lines = |steps: &[crate::plan::Step]| steps.iter().map(ToString::to_string).collect();
     Ok(Ended::Done(Details {
         lists: vec![("now", lines(&preview.now)), ("at-boot", lines(&preview.at_boot))],

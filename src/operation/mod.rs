@@ -12,11 +12,12 @@ pub mod snapshot;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::error::Result;
+use crate::config::Mode;
+use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Step};
 use crate::store::records::RequestRecord;
 use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
-use crate::{exec, observe};
+use crate::{exec, handoff, observe};
 
 /// Who asks, and from where: goes into the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +54,9 @@ pub struct Planned {
 }
 
 /// What a reset of `overlay` would write now, and what the next boot would do. Changes nothing.
-pub fn preview_reset(store: &Path, overlay: &str, asked: &Asked) -> Result<Preview> {
-    let view = open(store)?;
+pub fn preview_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Preview> {
+    refuse_in_memory(site, overlay, "reset")?;
+    let view = open(&site.store)?;
     let now = observe::moment();
     let planned = plan::reset::request(&view, overlay, &asked.by, &now)?;
     let execution = plan::reset::execution(&view, overlay, &planned.request, &observe::unknown_base(), &now)?;
@@ -71,12 +73,34 @@ pub struct Preview {
 }
 
 /// Asks for a reset of `overlay` at the next boot. Asking twice succeeds and changes nothing.
-pub fn request_reset(store: &Path, overlay: &str, asked: &Asked) -> Result<Planned> {
-    let _lock = StoreLock::exclusive(&Layout::new(store))?;
-    let view = open(store)?;
+pub fn request_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Planned> {
+    refuse_in_memory(site, overlay, "reset")?;
+    let layout = Layout::new(&site.store);
+    let _lock = StoreLock::exclusive(&layout)?;
+    let view = open(&site.store)?;
     let planned = plan::reset::request(&view, overlay, &asked.by, &observe::moment())?;
-    exec::store::run(&Layout::new(store), &planned.steps)?;
+    exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
+}
+
+/// Whether the upper of `overlay` is in RAM because it is configured so: no request changes what the next boot mounts.
+fn is_volatile(site: &Site, overlay: &str) -> Result<bool> {
+    let Some(path) = &site.handoff else { return Ok(false) };
+    let handoff = handoff::load(path)?;
+    Ok(handoff.and_then(|h| h.overlay.get(overlay).map(|o| o.configured)) == Some(Mode::Volatile))
+}
+
+fn refuse_in_memory(site: &Site, overlay: &str, verb: &str) -> Result<()> {
+    match is_volatile(site, overlay)? {
+        false => Ok(()),
+        true => Err(Error::new(
+            Kind::Refused,
+            format!(
+                "there is nothing to {verb}: {overlay} is volatile, and each boot begins on the baseline"
+            ),
+        )
+        .remedy("a reboot drops what was written since; `overlayctl restore ID` moves the baseline")),
+    }
 }
 
 /// Takes the pending request of `overlay` back. A damaged one is set aside, not read.

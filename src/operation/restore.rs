@@ -40,7 +40,8 @@ pub struct Restored {
     pub complete: bool,
 }
 
-/// Asks for a new generation on snapshot `id`, at the next boot.
+/// Asks for a new generation on snapshot `id`, at the next boot. Where the upper is in RAM there is no generation: the
+/// baseline moves to `id` at once, the next boot begins on it, and the request that is returned has an empty id.
 pub fn request(_site: &Site, _overlay: &str, _id: u64, _asked: &Asked) -> Result<Planned> {
     Err(Error::new(Kind::NotSupported, "under construction"))
 }
@@ -67,6 +68,7 @@ pub fn paths(
     _from: From,
     _paths: &[PathBuf],
     _dry_run: bool,
+    _asked: &Asked,
     _on_progress: &mut OnProgress<'_>,
 ) -> Result<Restored> {
     Err(Error::new(Kind::NotSupported, "under construction"))

@@ -59,7 +59,7 @@ pub fn request(
 }
 
 /// Deletes a snapshot: into the trash.
-pub fn delete(_site: &Site, _overlay: &str, _id: u64) -> Result<()> {
+pub fn delete(_site: &Site, _overlay: &str, _id: u64, _asked: &Asked) -> Result<()> {
     Err(Error::new(Kind::NotSupported, "under construction"))
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::MsFlags;
 use overlayd::config::Mode;
-use overlayd::operation::{self, Asked};
+use overlayd::operation::{self, Asked, Site};
 use overlayd::store::{Layout, read};
 
 use crate::boot::{configuration, expect};
@@ -133,7 +133,8 @@ fn request(machine: &Machine, upper: &Upper) -> Duration {
 /// Requests, boots, and puts the large upper back for the next round.
 fn execute(machine: &Machine, upper: &Upper) -> Duration {
     machine.offline(&upper.state, |_| {
-        operation::request_reset(layout().root(), "root", &Asked { by: "a bench".into() }).unwrap();
+        operation::request_reset(&Site::offline(layout().root()), "root", &Asked { by: "a bench".into() })
+            .unwrap();
     });
     let took = boot(machine, upper, true);
     machine.offline(&upper.state, |_| {

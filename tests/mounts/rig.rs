@@ -151,7 +151,8 @@ impl Rig {
     pub(crate) fn request_reset(&self) {
         self.offline(|layout| {
             let asked = overlayd::operation::Asked { by: "a test".into() };
-            overlayd::operation::request_reset(layout.root(), "root", &asked).unwrap();
+            let site = overlayd::operation::Site::offline(layout.root());
+            overlayd::operation::request_reset(&site, "root", &asked).unwrap();
         });
     }
 
