@@ -3,23 +3,24 @@
 //! Built from three things: the boot handoff, the configuration, and the store as it is now.
 //! It reads, and never writes. The JSON's schema is documented in overlayctl(1); fields are only ever added.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
+use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
 use crate::plan::reset::damaged_request;
-use crate::store::records::{OutcomeRecord, RequestRecord};
+use crate::store::records::{OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
 
 /// Everything.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Status {
     /// Schema version, 1.
     pub version: u32,
@@ -37,7 +38,7 @@ pub struct Status {
 
 /// The store and the filesystem it lies on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct StoreStatus {
     /// UUID of the store; requests are bound to it.
     pub uuid: String,
@@ -63,7 +64,7 @@ pub struct StoreStatus {
 
 /// One overlay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct OverlayStatus {
     /// Its name.
     pub name: String,
@@ -87,6 +88,14 @@ pub struct OverlayStatus {
     pub generation: Option<u64>,
     /// When it was made, Unix time in seconds.
     pub generation_created: Option<u64>,
+    /// The snapshot that is mounted below the upper; none: the bare base.
+    pub snapshot: Option<u64>,
+    /// The snapshot that a reset goes back to; none: the bare base.
+    pub baseline: Option<u64>,
+    /// Every snapshot, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// What an undo would go back to; none: nothing.
+    pub undo: Option<Undo>,
     /// What the upper holds.
     pub upper: Option<Usage>,
     /// The request that waits for the next boot.
@@ -99,7 +108,7 @@ pub struct OverlayStatus {
 
 /// What a tree holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Usage {
     /// Allocated bytes.
     pub bytes: u64,
@@ -111,7 +120,7 @@ pub struct Usage {
 
 /// A request that waits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Pending {
     /// Its random id.
     pub id: String,
@@ -123,11 +132,17 @@ pub struct Pending {
     pub requested_at: u64,
     /// Whether it was asked in this boot.
     pub this_boot: bool,
+    /// `restore`: the snapshot that the new generation stands on. `snapshot`: the number that it gets.
+    pub snapshot: Option<u64>,
+    /// `undo`: the generation to go back to.
+    pub generation: Option<u64>,
+    /// `snapshot`: whether it becomes the baseline.
+    pub commit: bool,
 }
 
 /// A request that was executed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(default, rename_all = "kebab-case")]
 pub struct Outcome {
     /// `reset`, …
     pub action: String,
@@ -137,12 +152,66 @@ pub struct Outcome {
     pub requested_at: u64,
     /// Unix time in seconds.
     pub executed_at: u64,
-    /// `done`.
+    /// `done` or `failed`.
     pub result: String,
+    /// Why it failed.
+    pub message: Option<String>,
+    /// The snapshot that the new generation stands on.
+    pub snapshot: Option<u64>,
     /// The generation that was left.
     pub from_generation: Option<u64>,
     /// The generation that was made.
     pub to_generation: u64,
+}
+
+/// One snapshot: what its record says, and what stands on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Snapshot {
+    /// Its number.
+    pub id: u64,
+    /// Unix time in seconds; 0 if the record can not be read.
+    pub created: u64,
+    /// For people.
+    pub description: String,
+    /// Who asked, for people.
+    pub created_by: String,
+    /// Free words of whoever made it.
+    pub userdata: BTreeMap<String, String>,
+    /// Identity of the base it was made on.
+    pub base: String,
+    /// `subvolume`, `reflink`, `copy` or `sealed`.
+    pub strategy: String,
+    /// `atomic` or `per-file`.
+    pub consistency: String,
+    /// The generation it was taken from; none for a volatile upper.
+    pub generation: Option<u64>,
+    /// Everything below the top directory.
+    pub entries: u64,
+    /// Bytes in its files.
+    pub bytes: u64,
+    /// `complete`, or `damaged`.
+    pub state: String,
+    /// What is wrong with a damaged one.
+    pub damage: Option<String>,
+    /// Whether it is kept until it is no longer protected.
+    pub protected: bool,
+    /// Whether a reset goes back to it.
+    pub baseline: bool,
+    /// Whether it is mounted.
+    pub live: bool,
+    /// Files that changed each time they were copied.
+    pub unstable: Vec<String>,
+}
+
+/// What an undo goes back to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Undo {
+    /// The generation before.
+    pub generation: u64,
+    /// Until when it is kept, Unix time in seconds; none: as long as there is space.
+    pub until: Option<u64>,
 }
 
 /// Where to look.
@@ -270,6 +339,7 @@ fn from_handoff(name: &str, overlay: &HandoffOverlay) -> OverlayStatus {
         lowers: overlay.lowers.clone(),
         base: overlay.base.clone(),
         generation: overlay.generation,
+        snapshot: overlay.snapshot,
         ..OverlayStatus::default()
     }
 }
@@ -279,14 +349,18 @@ fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources
     let record = live.and_then(|n| state.generations.get(&n)).and_then(|g| g.record.as_ref().ok());
     if overlay.mode == "not mounted" {
         overlay.generation = live;
+        overlay.snapshot = record.and_then(|r| r.snapshot);
         overlay.base = record.map(|r| r.base.clone()).unwrap_or_default();
     }
     overlay.generation_base = record.map(|r| r.base.clone());
     overlay.generation_created = record.map(|r| r.created);
     overlay.base_changed =
         overlay.mode == Mode::Persistent.word() && record.is_some_and(|r| r.base != overlay.base);
+    overlay.baseline = state.baseline.as_ref().ok().copied().flatten();
+    overlay.snapshots = state.snapshots.iter().map(|(id, record)| snapshot(*id, record, overlay)).collect();
     overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
     overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
+    overlay.undo = undo(state);
     overlay.last = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).map(outcome);
     if let (Some(dir), Some(number), true) = (&sources.store, live, sources.count_upper) {
         overlay.upper = count(&Layout::new(dir).upper(&overlay.name, number));
@@ -300,6 +374,39 @@ fn pending(request: &RequestRecord) -> Pending {
         requested_by: request.requested_by.clone(),
         requested_at: request.requested_at,
         this_boot: request.boot == observe::boot_id(),
+        snapshot: request.snapshot,
+        generation: request.generation,
+        commit: request.commit,
+    }
+}
+
+fn snapshot(id: u64, record: &Result<SnapshotRecord>, overlay: &OverlayStatus) -> Snapshot {
+    let (baseline, live) = (overlay.baseline == Some(id), overlay.snapshot == Some(id));
+    let record = match record {
+        Ok(record) => record.clone(),
+        Err(damage) => {
+            let (state, damage) = ("damaged".to_owned(), Some(damage.to_string()));
+            return Snapshot { id, state, damage, baseline, live, ..Snapshot::default() };
+        }
+    };
+    Snapshot {
+        id,
+        created: record.created,
+        description: record.description,
+        created_by: record.created_by,
+        userdata: record.userdata,
+        base: record.base,
+        strategy: record.strategy,
+        consistency: record.consistency,
+        generation: record.generation,
+        entries: record.entries,
+        bytes: record.bytes,
+        state: "complete".to_owned(),
+        damage: None,
+        protected: record.protected,
+        baseline,
+        live,
+        unstable: record.unstable,
     }
 }
 
@@ -310,9 +417,20 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
         requested_at: record.requested_at,
         executed_at: record.executed_at,
         result: record.result.clone(),
+        message: record.message.clone(),
+        snapshot: record.snapshot,
         from_generation: record.from_generation,
         to_generation: record.to_generation,
     }
+}
+
+/// The generation that the last request left, while it is there.
+fn undo(state: &OverlayView) -> Option<Undo> {
+    let outcome = state.outcome.as_ref()?.as_ref().ok().filter(|o| o.result == "done")?;
+    let generation = outcome.from_generation?;
+    let kept = state.generations.get(&generation)?.record.is_ok();
+    (kept && state.current.as_ref().ok() != Some(&Some(generation)))
+        .then_some(Undo { generation, until: None })
 }
 
 fn count(upper: &Path) -> Option<Usage> {
@@ -325,6 +443,8 @@ fn damages(view: Option<&StoreView>) -> Vec<String> {
     let mut found = Vec::new();
     for state in view.map(|v| v.overlays.values()).into_iter().flatten() {
         found.extend(state.current.as_ref().err().map(ToString::to_string));
+        found.extend(state.baseline.as_ref().err().map(ToString::to_string));
+        found.extend(state.snapshots.values().filter_map(|s| s.as_ref().err()).map(ToString::to_string));
         found.extend(
             state.generations.values().filter_map(|g| g.record.as_ref().err()).map(ToString::to_string),
         );

@@ -59,8 +59,10 @@ fn the_man_page_explains_every_key() {
 
 #[test]
 fn the_man_page_explains_the_json() {
-    use crate::status::{Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
+    use crate::status::{Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage};
     let overlay = OverlayStatus {
+        snapshots: vec![Snapshot::default()],
+        undo: Some(Undo::default()),
         upper: Some(Usage::default()),
         pending: Some(Pending::default()),
         last: Some(Outcome::default()),
