@@ -76,6 +76,7 @@ fn plan(case: &Path) -> String {
     let loaded = load_at_boot(&case.join("initramfs"), &case.join("base"), &cmdline);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let facts = Facts {
+        name: "root".to_owned(),
         base: Base { identity: given.base.clone(), submounts: given.submounts.clone(), ..Base::default() },
         ram: 1 << 30,
         now: Moment { unix: 1000, boot: "boot-b".into(), random: "request-r".into() },

@@ -30,6 +30,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
     let config_problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let facts = Facts {
+        name: "root".to_owned(),
         base: observe::base(sysroot, &command_line, &Paths::default())?,
         ram: observe::ram(),
         now: observe::moment(),
@@ -45,6 +46,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
         Brought { disk: Disk::NotWanted, state: None, waited: Duration::ZERO, problems: Vec::new() }
     };
     let places = Places {
+        name: facts.name.clone(),
         sysroot: sysroot.to_owned(),
         run,
         layout: match &brought.disk {

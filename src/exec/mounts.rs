@@ -17,7 +17,9 @@ use crate::sys::{mountinfo, rootdir};
 /// Where things are while a boot plan is executed.
 #[derive(Clone, Debug)]
 pub struct Places {
-    /// The mounted base, over which the overlay goes.
+    /// The overlay's name.
+    pub name: String,
+    /// The base, over which the overlay goes.
     pub sysroot: PathBuf,
     /// `/run`.
     pub run: PathBuf,
@@ -40,7 +42,7 @@ impl Places {
 
     /// Directory for what is needed only while mounting.
     fn scratch(&self, name: &str) -> PathBuf {
-        self.overlayd().join("root").join(name)
+        self.overlayd().join(&self.name).join(name)
     }
 }
 

@@ -1,4 +1,6 @@
 //! Boot: which mode the root overlay gets, and the steps that lead there. Every way ends in a plan.
+//!
+//! What a persistent overlay needs is the same for every overlay; `plan::mount` takes it from here.
 
 use std::path::PathBuf;
 
@@ -12,15 +14,15 @@ use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::{self, OPTIONS};
 use crate::sys::space::Space;
 
-/// The overlay that this version manages.
-const ROOT: &str = "root";
 /// One inode a so many bytes, in a volatile upper: the ratio the kernel takes for a whole tmpfs.
 const BYTES_PER_INODE: u64 = 4096;
 
 /// What is known at boot, the store aside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// The base below the root.
+    /// The overlay's name: `root` at boot.
+    pub name: String,
+    /// Its base.
     pub base: Base,
     /// RAM in bytes.
     pub ram: u64,
@@ -122,7 +124,7 @@ fn bare(mode: Mode, reason: Option<String>, steps: Vec<Step>) -> BootPlan {
 
 fn volatile(overlay: &Overlay, facts: &Facts, reason: Option<String>) -> BootPlan {
     let bytes = overlay.size.bytes(facts.ram);
-    let at = facts.run.join(ROOT).join("volatile");
+    let at = facts.run.join(&facts.name).join("volatile");
     let mut steps = vec![Step::ProtectBase, Step::ExposeBase(base_at(facts))];
     steps.push(Step::MountVolatile { at: at.clone(), bytes, inodes: bytes / BYTES_PER_INODE });
     steps.extend(overlay_steps(facts, at.join("fs"), at.join("work"), OPTIONS));
@@ -130,7 +132,12 @@ fn volatile(overlay: &Overlay, facts: &Facts, reason: Option<String>) -> BootPla
     BootPlan { options: OPTIONS.to_owned(), ..bare(Mode::Volatile, reason, steps) }
 }
 
-fn persistent(facts: &Facts, store: Option<&Result<StoreView>>, space: &Space) -> Result<BootPlan> {
+/// The plan for a persistent upper.
+pub(super) fn persistent(
+    facts: &Facts,
+    store: Option<&Result<StoreView>>,
+    space: &Space,
+) -> Result<BootPlan> {
     let mut plan = bare(Mode::Persistent, None, Vec::new());
     let live = match store {
         None => first_boot(facts, space, &mut plan.steps),
@@ -141,7 +148,7 @@ fn persistent(facts: &Facts, store: Option<&Result<StoreView>>, space: &Space) -
     plan.steps.extend([Step::ProtectBase, Step::ExposeBase(base_at(facts))]);
     // Where the store stays visible: the paths that mountinfo shows then exist.
     let visible = Layout::new(facts.run.join("store"));
-    let (upper, work) = (visible.upper(ROOT, live.number), visible.work(ROOT, live.number));
+    let (upper, work) = (visible.upper(&facts.name, live.number), visible.work(&facts.name, live.number));
     plan.steps.push(Step::ExposeStore);
     plan.steps.extend(overlay_steps(facts, upper, work, &plan.options));
     plan.steps.extend(live.after);
@@ -179,13 +186,13 @@ fn first_boot(facts: &Facts, space: &Space, steps: &mut Vec<Step>) -> Live {
 
 fn first_generation(facts: &Facts, steps: &mut Vec<Step>) -> Live {
     let record = reset::generation(1, &facts.base, &facts.now, None);
-    steps.push(Step::MakeGeneration(ROOT.to_owned(), record));
-    steps.push(Step::PointCurrent(ROOT.to_owned(), 1));
+    steps.push(Step::MakeGeneration(facts.name.clone(), record));
+    steps.push(Step::PointCurrent(facts.name.clone(), 1));
     Live::new(1)
 }
 
 fn existing(facts: &Facts, view: &StoreView, space: &Space, plan: &mut BootPlan) -> Result<Live> {
-    let Some(state) = view.overlays.get(ROOT) else {
+    let Some(state) = view.overlays.get(&facts.name) else {
         plan.steps.extend(state::refill(view, space));
         return Ok(first_generation(facts, &mut plan.steps));
     };
@@ -217,7 +224,7 @@ fn execute(
     if reserve::is_low(space) {
         plan.steps.push(Step::ReleaseReserve);
     }
-    let execution = reset::execution(view, ROOT, request, &facts.base, &facts.now)?;
+    let execution = reset::execution(view, &facts.name, request, &facts.base, &facts.now)?;
     plan.steps.extend(execution.before);
     plan.executes = Some(request.id.clone());
     Ok(Live { after: execution.after, ..Live::new(execution.number) })
@@ -248,7 +255,7 @@ fn continue_live(
         plan.steps.push(Step::ReleaseSpare);
     }
     let mut after: Vec<Step> =
-        reset::garbage(state, number).into_iter().map(|dir| Step::Discard(ROOT.to_owned(), dir)).collect();
+        reset::garbage(state, number).into_iter().map(|dir| Step::Discard(facts.name.clone(), dir)).collect();
     after.extend(state::refill(view, space));
     Ok(Live { number, options: record.options, after })
 }
@@ -266,7 +273,7 @@ fn repoint(facts: &Facts, state: &OverlayView, plan: &mut BootPlan) -> Result<Li
         ));
     }
     let number = state.generations.keys().copied().max().unwrap_or(1);
-    plan.steps.push(Step::PointCurrent(ROOT.to_owned(), number));
+    plan.steps.push(Step::PointCurrent(facts.name.clone(), number));
     Ok(Live::new(number))
 }
 
@@ -286,7 +293,7 @@ fn check_options(options: &str) -> Result<()> {
 
 fn overlay_steps(facts: &Facts, upper: PathBuf, work: PathBuf, options: &str) -> Vec<Step> {
     let overlay = overlay::Overlay {
-        name: format!("overlayd:{ROOT}"),
+        name: format!("overlayd:{}", facts.name),
         lowers: vec![base_at(facts)],
         upper,
         work,
@@ -296,5 +303,5 @@ fn overlay_steps(facts: &Facts, upper: PathBuf, work: PathBuf, options: &str) ->
 }
 
 fn base_at(facts: &Facts) -> PathBuf {
-    facts.run.join(ROOT).join("base")
+    facts.run.join(&facts.name).join("base")
 }
