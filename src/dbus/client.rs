@@ -1,23 +1,27 @@
 //! The daemon as `overlayctl` sees it: plain blocking calls. The only other user of the bus in this crate.
 
-use std::collections::HashMap;
+mod follow;
+
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 use zbus::connection::Builder;
 use zbus::match_rule::MatchRule;
 use zbus::message::Type;
 use zbus::proxy::MethodFlags;
-use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant, Proxy};
+use zbus::{Connection, Message, MessageStream, OwnedObjectPath, Proxy};
+
+pub use follow::{JobDone, JobProgress, OnProgress};
 
 use super::errors::from_bus;
 use super::event::{self, Event};
-use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, wait};
+use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, SNAPSHOT, flags, paths, wait};
 use crate::error::{Error, Kind, Result};
+use crate::operation::restore::From;
+use crate::operation::snapshot::Wanted;
 use crate::status::Status;
 
-const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
-
-/// When a reset takes effect, or whether it is only shown.
+/// When a reset, a restore or an undo takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
     /// At the next boot.
@@ -34,24 +38,32 @@ impl When {
     fn flags(self) -> u64 {
         match self {
             When::NextBoot => 0,
-            When::SoftReboot => 1,
-            When::Reboot => 2,
-            When::DryRun => 4,
+            When::SoftReboot => flags::SOFT_REBOOT,
+            When::Reboot => flags::REBOOT,
+            When::DryRun => flags::DRY_RUN,
         }
     }
 }
 
-/// What a job told when it was done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct JobDone {
-    /// Yes or no by name.
-    pub flags: HashMap<String, bool>,
-    /// Texts by name.
-    pub texts: HashMap<String, String>,
-    /// Numbers by name.
-    pub numbers: HashMap<String, u64>,
-    /// Lists by name.
-    pub lists: HashMap<String, Vec<String>>,
+/// How a snapshot or a commit is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taking {
+    /// Of what is live, now.
+    Now,
+    /// At the next boot, before anything runs.
+    Quiesced,
+    /// Not at all: what it would hold is told. Of a commit only.
+    DryRun,
+}
+
+impl Taking {
+    fn flags(self) -> u64 {
+        match self {
+            Taking::Now => 0,
+            Taking::Quiesced => flags::QUIESCED,
+            Taking::DryRun => flags::DRY_RUN,
+        }
+    }
 }
 
 /// A connection to the daemon.
@@ -82,16 +94,91 @@ impl Client {
 
     /// Asks for a reset and waits until it is written down.
     pub fn reset(&self, overlay: &str, when: When) -> Result<JobDone> {
+        let keep: &[&str] = &[];
+        self.overlay_job(overlay, "Reset", &("", keep, when.flags()), &mut follow::ignore)
+    }
+
+    /// Makes a snapshot, or asks for one at the next boot. The number is in `numbers["snapshot"]`.
+    pub fn create_snapshot(
+        &self,
+        overlay: &str,
+        wanted: &Wanted,
+        taking: Taking,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<JobDone> {
+        let body = (wanted.description.as_str(), &wanted.userdata, taking.flags());
+        self.overlay_job(overlay, "CreateSnapshot", &body, on_progress)
+    }
+
+    /// Makes a snapshot, of `paths` only if there are any, and lets it be the baseline.
+    pub fn commit(
+        &self,
+        overlay: &str,
+        wanted: &Wanted,
+        paths: &[PathBuf],
+        taking: Taking,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<JobDone> {
+        let body = (wanted.description.as_str(), &wanted.userdata, utf8(paths)?, taking.flags());
+        self.overlay_job(overlay, "Commit", &body, on_progress)
+    }
+
+    /// Asks for a new generation on snapshot `id` and waits until that is written down.
+    pub fn restore(&self, overlay: &str, id: u64, when: When) -> Result<JobDone> {
+        let paths: &[&str] = &[];
+        self.overlay_job(overlay, "Restore", &(id, paths, when.flags()), &mut follow::ignore)
+    }
+
+    /// Makes the paths what they are in `from`, at once; with `dry_run` it tells what that would be.
+    pub fn restore_paths(
+        &self,
+        overlay: &str,
+        from: From,
+        paths: &[PathBuf],
+        dry_run: bool,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<JobDone> {
+        let (id, base) = match from {
+            From::Snapshot(id) => (id, 0),
+            From::Base => (0, flags::FROM_BASE),
+        };
+        let dry = if dry_run { flags::DRY_RUN } else { 0 };
+        self.overlay_job(overlay, "Restore", &(id, utf8(paths)?, base | dry), on_progress)
+    }
+
+    /// Asks for the generation before and waits until that is written down.
+    pub fn undo(&self, overlay: &str, when: When) -> Result<JobDone> {
+        self.overlay_job(overlay, "Undo", &when.flags(), &mut follow::ignore)
+    }
+
+    /// Deletes a snapshot; its space comes back in the background.
+    pub fn delete_snapshot(&self, overlay: &str, id: u64) -> Result<JobDone> {
         zbus::block_on(async {
-            let path = self.overlay(overlay).await?;
-            let mut removed = self.signals(MANAGER, "JobRemoved").await?;
-            let keep: &[&str] = &[];
-            let body = ("", keep, when.flags());
-            let (id, job): (u64, OwnedObjectPath) = self.call(path.as_str(), OVERLAY, "Reset", &body).await?;
-            self.wait(&mut removed, id).await?;
-            // It is done; with a reboot under way the daemon may be gone before it can tell more.
-            Ok(self.details(&job).await.unwrap_or_default())
+            let path = self.snapshot(overlay, id).await?;
+            self.job(&path, SNAPSHOT, "Delete", &0u64, &mut follow::ignore).await
         })
+    }
+
+    /// Keeps a snapshot from being deleted, or does so no longer.
+    pub fn set_protected(&self, overlay: &str, id: u64, protected: bool) -> Result<()> {
+        zbus::block_on(async {
+            let path = self.snapshot(overlay, id).await?;
+            self.call(path.as_str(), SNAPSHOT, "SetProtected", &(protected, 0u64)).await
+        })
+    }
+
+    /// Changes what a snapshot's record says.
+    pub fn set_metadata(&self, overlay: &str, id: u64, wanted: &Wanted) -> Result<()> {
+        zbus::block_on(async {
+            let path = self.snapshot(overlay, id).await?;
+            let body = (wanted.description.as_str(), &wanted.userdata, 0u64);
+            self.call(path.as_str(), SNAPSHOT, "SetMetadata", &body).await
+        })
+    }
+
+    /// Stops a job. Whoever waits for it gets [`Kind::Canceled`].
+    pub fn cancel_job(&self, id: u64) -> Result<()> {
+        zbus::block_on(self.call(paths::job(id).as_str(), JOB, "Cancel", &0u64))
     }
 
     /// Takes the pending request back.
@@ -106,6 +193,34 @@ impl Client {
         self.call(ROOT, MANAGER, "GetOverlay", &name).await
     }
 
+    /// The object of a snapshot; said by name if there is none.
+    async fn snapshot(&self, overlay: &str, id: u64) -> Result<OwnedObjectPath> {
+        let path = self.overlay(overlay).await?;
+        let rows: Vec<(u64, String, OwnedObjectPath)> =
+            self.call(path.as_str(), OVERLAY, "ListSnapshots", &0u64).await?;
+        let found = rows.into_iter().find(|(number, ..)| *number == id);
+        found.map(|(.., path)| path).ok_or_else(|| {
+            Error::new(Kind::NoSuchSnapshot, format!("overlay {overlay} has no snapshot {id}"))
+                .remedy("`overlayctl snapshot list` shows them")
+        })
+    }
+
+    fn overlay_job<B>(
+        &self,
+        overlay: &str,
+        method: &str,
+        body: &B,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<JobDone>
+    where
+        B: serde::Serialize + zbus::DynamicType,
+    {
+        zbus::block_on(async {
+            let path = self.overlay(overlay).await?;
+            self.job(&path, OVERLAY, method, body, on_progress).await
+        })
+    }
+
     async fn call<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R>
     where
         B: serde::Serialize + zbus::DynamicType,
@@ -118,48 +233,6 @@ impl Client {
         };
         let reply = proxy.call_with_flags(method, flags, body).await.map_err(from_bus)?;
         reply.ok_or_else(lost)
-    }
-
-    async fn signals(&self, interface: &str, member: &str) -> Result<MessageStream> {
-        let rule =
-            MatchRule::builder().msg_type(Type::Signal).sender(NAME).interface(interface).member(member);
-        stream(&self.bus, rule.build()).await
-    }
-
-    /// Waits for the end of job `id`; an error if it failed, was cancelled, or the daemon died.
-    async fn wait(&self, removed: &mut MessageStream, id: u64) -> Result<()> {
-        let mut owner = stream(&self.bus, owner_rule()).await?;
-        loop {
-            let message = either(removed, &mut owner).await?;
-            if message.header().member().is_some_and(|m| m == "NameOwnerChanged") {
-                return Err(Error::new(Kind::Failed, format!("overlayd ended before job {id} did"))
-                    .remedy("see: journalctl -u overlayd"));
-            }
-            let body = message.body();
-            let (job, _, _, result, error, text): (u64, OwnedObjectPath, &str, &str, &str, &str) =
-                body.deserialize().map_err(from_bus)?;
-            if job == id {
-                return outcome(result, error, text);
-            }
-        }
-    }
-
-    async fn details(&self, job: &OwnedObjectPath) -> Result<JobDone> {
-        let value: OwnedVariant = self.call(job.as_str(), PROPERTIES, "Get", &(JOB, "Details")).await?;
-        let details = HashMap::<String, OwnedVariant>::try_from(value).map_err(from_bus)?;
-        let mut done = JobDone::default();
-        for (name, value) in details {
-            if let Ok(flag) = bool::try_from(&value) {
-                done.flags.insert(name, flag);
-            } else if let Ok(number) = u64::try_from(&value) {
-                done.numbers.insert(name, number);
-            } else if let Ok(text) = <&str>::try_from(&value) {
-                done.texts.insert(name, text.to_owned());
-            } else if let Ok(list) = Vec::<String>::try_from(value) {
-                done.lists.insert(name, list);
-            }
-        }
-        Ok(done)
     }
 }
 
@@ -183,12 +256,13 @@ async fn either(one: &mut MessageStream, other: &mut MessageStream) -> Result<Me
     wait::next_of(one, other).await.ok_or_else(lost)?.map_err(from_bus)
 }
 
-fn outcome(result: &str, error: &str, text: &str) -> Result<()> {
-    match result {
-        "done" => Ok(()),
-        "canceled" => Err(Error::new(Kind::Failed, "somebody cancelled the job")),
-        _ => Err(Error::new(super::errors::kind_of(error), text)),
-    }
+/// Paths as they can travel.
+fn utf8(paths: &[PathBuf]) -> Result<Vec<&str>> {
+    let text = |path: &'_ PathBuf| {
+        Error::new(Kind::InvalidArgs, format!("{} is not UTF-8 and can not go over the bus", path.display()))
+            .remedy("name the directory that it is in, or use `--store`")
+    };
+    paths.iter().map(|path| path.to_str().ok_or_else(|| text(path))).collect()
 }
 
 async fn stream(bus: &Connection, rule: zbus::Result<MatchRule<'_>>) -> Result<MessageStream> {

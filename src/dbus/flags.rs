@@ -2,10 +2,16 @@
 
 use super::errors::{BusError, BusResult};
 
-/// Bits of `Reset` and its like.
-const SOFT_REBOOT: u64 = 1;
-const REBOOT: u64 = 2;
-const DRY_RUN: u64 = 4;
+/// Of `Reset`, `Restore` and `Undo`: at once, by a soft-reboot.
+pub(super) const SOFT_REBOOT: u64 = 1;
+/// Of `CreateSnapshot` and `Commit`: at the next boot.
+pub(super) const QUIESCED: u64 = 1;
+/// Of `Reset`, `Restore` and `Undo`: at once, by a reboot.
+pub(super) const REBOOT: u64 = 2;
+/// Of everything that can be shown first.
+pub(super) const DRY_RUN: u64 = 4;
+/// Of `Restore`: the paths come from the base.
+pub(super) const FROM_BASE: u64 = 8;
 
 /// When a reset takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

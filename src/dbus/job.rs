@@ -15,6 +15,18 @@ use super::flags;
 use super::jobs::{Details, Ended, Job, State, Work};
 use crate::error::Kind;
 
+/// Details as they travel.
+type Values = HashMap<String, OwnedVariant>;
+
+/// Who reads the details of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Audience {
+    /// Whoever asked for it, and root.
+    Owner,
+    /// Anybody.
+    Everyone,
+}
+
 /// The object of one job.
 #[derive(Debug)]
 pub(super) struct JobObject {
@@ -46,6 +58,26 @@ impl JobObject {
         job.cancel.store(true, Ordering::Relaxed);
         tracing::info!(operation = job.work.word(), job = job.id, by = %caller.initiator().name, "job cancelled");
         Ok(())
+    }
+
+    #[zbus(out_args("details"))]
+    async fn get_details(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Values> {
+        let _call = self.core.enter();
+        flags::none(flags)?;
+        let job = self.job().ok_or_else(|| no_such_job(self.id))?;
+        let caller = Caller::of(bus, &header).await?;
+        if !caller.is_root() && caller.uid != job.by.uid {
+            return Err(BusError::denied(format!(
+                "only {} and root may read what job {} found",
+                job.by.name, job.id
+            )));
+        }
+        Ok(owned(details(&job, Audience::Owner)))
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -94,8 +126,8 @@ impl JobObject {
     }
 
     #[zbus(property)]
-    fn details(&self) -> HashMap<String, OwnedVariant> {
-        self.read(|j| details(j).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    fn details(&self) -> Values {
+        self.read(|j| owned(details(j, Audience::Everyone)))
     }
 }
 
@@ -126,7 +158,7 @@ pub(super) fn error_of(job: &Job) -> (String, String) {
 pub(super) fn changing(job: &Job) -> HashMap<&'static str, Variant<'static>> {
     let result = job.ended.as_ref().map_or("", Ended::word);
     let details: HashMap<&'static str, Variant<'static>> =
-        details(job).into_iter().map(|(name, value)| (name, value.into())).collect();
+        details(job, Audience::Everyone).into_iter().map(|(name, value)| (name, value.into())).collect();
     HashMap::from([
         ("State", Variant::from(job.state.word())),
         ("Stage", Variant::from(job.stage)),
@@ -137,20 +169,25 @@ pub(super) fn changing(job: &Job) -> HashMap<&'static str, Variant<'static>> {
     ])
 }
 
-fn details(job: &Job) -> Vec<(&'static str, OwnedVariant)> {
-    let Details { flags, numbers, texts, lists } = match &job.ended {
+fn details(job: &Job, audience: Audience) -> Vec<(&'static str, OwnedVariant)> {
+    let Details { flags, numbers, texts, lists, private } = match &job.ended {
         Some(Ended::Done(details) | Ended::Canceled(details)) => details.clone(),
         Some(Ended::Failed(error)) => {
             Details { texts: vec![("message", error.message().to_owned())], ..Details::default() }
         }
         None => Details::default(),
     };
+    let private = if audience == Audience::Owner { private } else { Vec::new() };
     let flags = flags.into_iter().map(|(name, flag)| (name, Variant::from(flag)));
     let numbers = numbers.into_iter().map(|(name, n)| (name, Variant::from(n)));
     let texts = texts.into_iter().map(|(name, text)| (name, Variant::from(text)));
-    let lists = lists.into_iter().map(|(name, list)| (name, Variant::from(list)));
+    let lists = lists.into_iter().chain(private).map(|(name, list)| (name, Variant::from(list)));
     let all = flags.chain(numbers).chain(texts).chain(lists);
     all.filter_map(|(name, value)| Some((name, value.try_into().ok()?))).collect()
+}
+
+fn owned(details: Vec<(&'static str, OwnedVariant)>) -> Values {
+    details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// Everyone may stop what is his own; for the rest it takes what starting it takes.

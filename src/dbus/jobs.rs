@@ -106,6 +106,8 @@ pub(super) struct Details {
     pub(super) texts: Vec<(&'static str, String)>,
     /// Lists by name: the steps of a dry run.
     pub(super) lists: Vec<(&'static str, Vec<String>)>,
+    /// Lists that name what people have in their files: for whoever asked for the job, and for root.
+    pub(super) private: Vec<(&'static str, Vec<String>)>,
 }
 
 /// One job.

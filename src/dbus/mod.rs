@@ -34,6 +34,8 @@ pub const ROOT: &str = "/org/overlayd1";
 pub const MANAGER: &str = "org.overlayd1.Manager";
 /// Interface of an overlay.
 pub const OVERLAY: &str = "org.overlayd1.Overlay";
+/// Interface of a snapshot.
+pub const SNAPSHOT: &str = "org.overlayd1.Snapshot";
 /// Interface of a job.
 pub const JOB: &str = "org.overlayd1.Job";
 
