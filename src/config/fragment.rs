@@ -79,20 +79,20 @@ impl Reader<'_> {
                 format!("{prefix}.{}", name.get_ref())
             };
             match value.get_ref() {
-                DeValue::Table(inner) if is_section(&key) => self.section(&key, line, inner),
+                DeValue::Table(inner) if keys::is_section(&key) => self.section(&key, line, inner),
                 _ => self.value(&key, line, value),
             }
         }
     }
 
     fn section(&mut self, key: &str, line: usize, inner: &DeTable<'_>) {
-        match key.strip_prefix("overlay.") {
+        match key.strip_prefix("overlay.").filter(|rest| !rest.contains('.')) {
             Some(name) if !is_overlay_name(name) => {
                 let text = "an overlay's name is up to 32 of a-z, 0-9 and -, and does not begin with -";
                 self.problem_at(Some(line), key, text, None);
             }
-            Some(name) if name != "root" => {
-                self.problem_at(Some(line), key, "this version manages the overlay \"root\" only", None);
+            Some(_) if inner.is_empty() && key != "overlay.root" => {
+                self.problem_at(Some(line), key, "an overlay needs a target", None);
             }
             _ => self.table(key, inner),
         }
@@ -126,10 +126,6 @@ impl Reader<'_> {
     }
 }
 
-fn is_section(key: &str) -> bool {
-    key == "state" || key == "overlay" || (key.starts_with("overlay.") && key.matches('.').count() == 1)
-}
-
 fn article(type_name: &str) -> String {
     let an = type_name.starts_with(['a', 'e', 'i', 'o']);
     format!("{} {type_name}", if an { "an" } else { "a" })
@@ -137,7 +133,8 @@ fn article(type_name: &str) -> String {
 
 /// The nearest known key, in the spelling of the section it was looked for in.
 pub fn nearest_key(key: &str) -> Option<String> {
-    let names: Vec<String> = KEYS.iter().map(|k| k.name.replace('*', "root")).collect();
+    let overlay = key.strip_prefix("overlay.").and_then(|rest| rest.split_once('.')).map_or("root", |o| o.0);
+    let names: Vec<String> = KEYS.iter().map(|k| k.name.replace('*', overlay)).collect();
     keys::nearest(key, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
@@ -185,6 +182,16 @@ mod tests {
     fn unknown_sections_and_overlays_are_problems() {
         assert_eq!(read("[stat]\ndevice = \"LABEL=a\"\n").1.len(), 1);
         assert_eq!(read("[overlay.Etc]\nmode = \"off\"\n").1.len(), 1);
-        assert_eq!(read("[overlay.etc]\nmode = \"off\"\n").1.len(), 1);
+        assert_eq!(read("[overlay.etc]\n").1, ["x.toml:1: overlay.etc: an overlay needs a target"]);
+    }
+
+    #[test]
+    fn any_overlay_has_keys_and_its_typos_are_told_in_its_own_name() {
+        let (entries, problems) = read("[overlay.data]\ntarget = \"/srv\"\nmod = \"off\"\n");
+        assert_eq!(entries[0].key, "overlay.data.target");
+        assert_eq!(
+            problems,
+            ["x.toml:3: overlay.data.mod: unknown key; did you mean \"overlay.data.mode\"?"]
+        );
     }
 }

@@ -53,6 +53,9 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
 ];
 
+/// Keys that have a meaning for the overlay `root` alone.
+const ROOT_ONLY: &[&str] = &["overlay.*.size", "overlay.*.fallback"];
+
 const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'static str) -> Key {
     Key { name, kind, default, word }
 }
@@ -61,6 +64,17 @@ const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'stat
 pub fn find(name: &str) -> Option<&'static Key> {
     let generic = generic_name(name);
     KEYS.iter().find(|k| k.name == generic)
+}
+
+/// Whether `name` is a table that keys can be in: `state`, `overlay`, `overlay.data`.
+pub fn is_section(name: &str) -> bool {
+    let generic = format!("{}.", generic_name(name));
+    KEYS.iter().any(|k| k.name.starts_with(&generic))
+}
+
+/// Whether the key means something for the overlay `root` alone.
+pub fn is_root_only(key: &Key) -> bool {
+    ROOT_ONLY.contains(&key.name)
 }
 
 /// The key that `overlayd.<word>=` on the kernel command line sets, as a full name.
@@ -82,7 +96,7 @@ pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 /// `overlay.root.mode` → `overlay.*.mode`.
 fn generic_name(name: &str) -> String {
     let mut parts: Vec<&str> = name.split('.').collect();
-    if parts.len() >= 3 && parts[0] == "overlay" {
+    if parts.len() >= 2 && parts[0] == "overlay" {
         parts[1] = "*";
     }
     parts.join(".")
@@ -112,6 +126,8 @@ mod tests {
     fn the_overlay_name_is_a_wildcard() {
         assert_eq!(find("overlay.root.mode").unwrap().default, "persistent");
         assert!(find("overlay.mode").is_none());
+        assert!(is_section("overlay") && is_section("overlay.data") && is_section("state"));
+        assert!(!is_section("overlay.data.mode") && !is_section("stat"));
         assert!(find("state.mode").is_none());
     }
 

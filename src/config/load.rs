@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::files::{self, File};
 use super::fragment::{self, Entry, Origin};
-use super::keys::KEYS;
+use super::keys::{self, KEYS, Key};
 use super::settings::{self, Config};
 use crate::cmdline;
 use crate::error::Place;
@@ -107,20 +107,24 @@ fn merge(files: &[File], cmdline: &str, mut problems: Vec<Problem>) -> Loaded {
     let words = cmdline::parse(cmdline, &mut problems);
     set(words);
     let config = settings::build(&entries, &mut problems);
-    Loaded { config, values: shown(&entries), problems, warnings: Vec::new() }
+    Loaded { values: shown(&entries, &config), config, problems, warnings: Vec::new() }
 }
 
-fn shown(entries: &BTreeMap<String, Entry>) -> Vec<Shown> {
-    KEYS.iter()
-        .map(|key| {
-            let name = key.name.replace('*', "root");
-            let (value, origin) = match entries.get(&name) {
-                Some(entry) => (entry.value.clone(), entry.origin.clone()),
-                None => (key.default.to_owned(), Origin::Default),
-            };
-            Shown { key: name, value, source: origin.to_string() }
-        })
-        .collect()
+fn shown(entries: &BTreeMap<String, Entry>, config: &Config) -> Vec<Shown> {
+    let one = |key: &Key, overlay: &str| {
+        let name = key.name.replace('*', overlay);
+        let (value, origin) = match entries.get(&name) {
+            Some(entry) => (entry.value.clone(), entry.origin.clone()),
+            None => (key.default.to_owned(), Origin::Default),
+        };
+        Shown { key: name, value, source: origin.to_string() }
+    };
+    let mut values: Vec<Shown> = KEYS.iter().map(|key| one(key, "root")).collect();
+    for name in config.overlays.keys().filter(|name| *name != "root") {
+        let theirs = KEYS.iter().filter(|k| k.name.starts_with("overlay.*.") && !keys::is_root_only(k));
+        values.extend(theirs.map(|key| one(key, name)));
+    }
+    values
 }
 
 #[cfg(test)]
@@ -157,5 +161,17 @@ mod tests {
         assert_eq!(value("state.timeout").value, "3s");
         assert_eq!(value("state.timeout").source, "kernel command line: overlayd.timeout=3s");
         assert_eq!(value("state.fsck").source, "default");
+    }
+
+    #[test]
+    fn every_overlay_is_shown_with_the_keys_it_can_have() {
+        let files = [file("/a", "[overlay.data]\ntarget = \"/srv/data\"\n")];
+        let loaded = merge(&files, "", Vec::new());
+        assert_eq!(loaded.problems, []);
+        let value = |key: &str| loaded.values.iter().find(|s| s.key == key).map(|s| s.value.as_str());
+        assert_eq!(value("overlay.data.target"), Some("/srv/data"));
+        assert_eq!(value("overlay.data.mode"), Some("persistent"));
+        assert_eq!(value("overlay.data.fallback"), None);
+        assert_eq!(value("overlay.root.target"), Some("/"));
     }
 }

@@ -7,6 +7,7 @@ pub mod files;
 pub mod fragment;
 pub mod keys;
 pub mod load;
+mod others;
 pub mod settings;
 pub mod values;
 

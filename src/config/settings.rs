@@ -9,9 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::fragment::{Entry, Origin};
 use super::keys;
 use super::load::Problem;
+use super::others;
 use super::values::{self, Size};
 use crate::error::Place;
 use crate::sys::block::DeviceSpec;
+
+/// The overlay that is `/`.
+const ROOT: &str = "root";
 
 /// Everything that is configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +29,7 @@ pub struct Config {
 impl Config {
     /// The root overlay.
     pub fn root(&self) -> &Overlay {
-        &self.overlays["root"]
+        &self.overlays[ROOT]
     }
 }
 
@@ -140,18 +144,37 @@ pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> 
         fsck_timeout: duration("state.fsck-timeout"),
         format: if get("state.format") == "if-blank" { Format::IfBlank } else { Format::Never },
     };
-    let root = Overlay {
-        target: PathBuf::from(word("overlay.root.target")),
-        mode: mode_of(get("overlay.root.mode")),
-        size: values::parse_size(get("overlay.root.size")).unwrap_or(Size::Percent(50)),
-        fallback: match get("overlay.root.fallback") {
+    let named = entries.keys().filter_map(|key| Some(key.strip_prefix("overlay.")?.split_once('.')?.0));
+    let overlays: BTreeMap<String, Overlay> =
+        named.chain([ROOT]).map(|name| (name.to_owned(), overlay(entries, name))).collect();
+    let config = Config { state, overlays };
+    check_combinations(entries, &config.state, config.root(), problems);
+    others::check(entries, &config, problems);
+    config
+}
+
+fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
+    let get = |key: &str| value(entries, &format!("overlay.{name}.{key}"));
+    Overlay {
+        target: PathBuf::from(get("target")),
+        mode: mode_of(get("mode")),
+        size: values::parse_size(get("size")).unwrap_or(Size::Percent(50)),
+        fallback: match get("fallback") {
             "read-only" => Fallback::ReadOnly,
             "fail" => Fallback::Fail,
             _ => Fallback::Volatile,
         },
+    }
+}
+
+/// A problem with `key`, at the place where it was set.
+pub(super) fn problem_with(entries: &BTreeMap<String, Entry>, key: &str, message: &str) -> Problem {
+    let place = match entries.get(key).map(|e| &e.origin) {
+        Some(Origin::File(place)) => place.clone(),
+        Some(Origin::Cmdline(_)) => Place { path: "kernel command line".into(), line: None },
+        _ => Place { path: "configuration".into(), line: None },
     };
-    check_combinations(entries, &state, &root, problems);
-    Config { state, overlays: BTreeMap::from([("root".to_owned(), root)]) }
+    Problem { place, message: format!("{key}: {message}"), hint: None }
 }
 
 fn check_combinations(
@@ -160,14 +183,7 @@ fn check_combinations(
     root: &Overlay,
     problems: &mut Vec<Problem>,
 ) {
-    let mut problem = |key: &str, message: &str| {
-        let place = match entries.get(key).map(|e| &e.origin) {
-            Some(Origin::File(place)) => place.clone(),
-            Some(Origin::Cmdline(_)) => Place { path: "kernel command line".into(), line: None },
-            _ => Place { path: "configuration".into(), line: None },
-        };
-        problems.push(Problem { place, message: format!("{key}: {message}"), hint: None });
-    };
+    let mut problem = |key: &str, message: &str| problems.push(problem_with(entries, key, message));
     if root.target != Path::new("/") {
         problem("overlay.root.target", "the overlay \"root\" is always mounted on \"/\"");
     }

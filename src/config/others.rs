@@ -1,0 +1,137 @@
+//! What can be wrong with an overlay that is not the root. Pure.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use super::fragment::Entry;
+use super::keys::{self, KEYS};
+use super::load::Problem;
+use super::settings::{Config, Mode, problem_with};
+
+/// Where overlayd keeps its own things: what is mounted over them, or below them, would be in its way.
+const OWN: &str = "/run/overlayd";
+
+/// Checks each overlay but the root: its target, its mode, and the keys that mean nothing for it.
+pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems: &mut Vec<Problem>) {
+    let mut targets: BTreeMap<&Path, &str> = BTreeMap::new();
+    for (name, overlay) in config.overlays.iter().filter(|(name, _)| *name != "root") {
+        let key = |last: &str| format!("overlay.{name}.{last}");
+        let mut problem = |key: &str, text: &str| problems.push(problem_with(entries, key, text));
+        let target = key("target");
+        match entries.get(&target) {
+            None => {
+                // The line of whatever was set: there is none of the key that is missing.
+                let first = entries.keys().find(|k| k.starts_with(&key(""))).cloned().unwrap_or_default();
+                problem(&first, &format!("the overlay \"{name}\" needs a target"));
+            }
+            Some(entry) => {
+                if let Some(why) = bad_target(&entry.value) {
+                    problem(&target, &why);
+                } else if let Some(other) = targets.insert(&overlay.target, name) {
+                    problem(&target, &format!("the overlay \"{other}\" has the same target"));
+                }
+            }
+        }
+        if overlay.mode != Mode::Persistent {
+            let text = "an overlay other than \"root\" is \"persistent\" in this version";
+            problem(&key("mode"), text);
+        }
+        if config.state.device.is_none() {
+            problem(
+                "state.device",
+                &format!("empty, but the overlay \"{name}\" needs a store; name a device"),
+            );
+        }
+        for root_only in KEYS.iter().filter(|k| keys::is_root_only(k)) {
+            let full = root_only.name.replace('*', name);
+            if entries.contains_key(&full) {
+                problem(&full, "means something for the overlay \"root\" alone");
+            }
+        }
+    }
+}
+
+fn bad_target(text: &str) -> Option<String> {
+    let path = Path::new(text);
+    let normal = path.components().skip(1).all(|c| matches!(c, Component::Normal(_)));
+    // Components swallow `//`, `/./` and a slash at the end.
+    let same = path.components().collect::<std::path::PathBuf>().as_os_str().len() == text.len();
+    if !path.is_absolute() || !normal || !same {
+        return Some(format!(
+            "\"{text}\" is not an absolute path of plain names; write for example \"/srv/data\""
+        ));
+    }
+    let own = Path::new(OWN);
+    if path == Path::new("/") {
+        return Some("\"/\" is the overlay \"root\"".to_owned());
+    }
+    (path.starts_with(own) || own.starts_with(path)).then(|| format!("{OWN} is overlayd's own"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fragment::Origin;
+    use super::super::settings::build;
+    use super::*;
+    use crate::error::Place;
+
+    fn problems(pairs: &[(&str, &str)]) -> Vec<String> {
+        let entry = |(i, (k, v)): (usize, &(&str, &str))| {
+            let place = Place { path: "f".into(), line: Some(i + 1) };
+            let entry = Entry { key: k.to_string(), value: v.to_string(), origin: Origin::File(place) };
+            (k.to_string(), entry)
+        };
+        let mut problems = Vec::new();
+        build(&pairs.iter().enumerate().map(entry).collect(), &mut problems);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn two_overlays_side_by_side_are_good() {
+        let two = [
+            ("overlay.a.target", "/srv/a"),
+            ("overlay.b.target", "/srv/a/b"),
+            ("overlay.b.mode", "persistent"),
+        ];
+        assert_eq!(problems(&two), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_can_not_be_a_target_is_told_with_its_line() {
+        let bad = [
+            "",
+            "/",
+            "srv",
+            "/srv/",
+            "/srv//a",
+            "/srv/../a",
+            "/srv/.",
+            "/run",
+            "/run/overlayd",
+            "/run/overlayd/store/x",
+        ];
+        for bad in bad {
+            let found = problems(&[("overlay.a.target", bad)]);
+            assert!(found.len() == 1 && found[0].starts_with("f:1: overlay.a.target: "), "{bad}: {found:?}");
+        }
+        let twice = problems(&[("overlay.a.target", "/srv"), ("overlay.b.target", "/srv")]);
+        assert_eq!(twice, ["f:2: overlay.b.target: the overlay \"a\" has the same target"]);
+        let none = problems(&[("overlay.a.mode", "persistent")]);
+        assert_eq!(none, ["f:1: overlay.a.mode: the overlay \"a\" needs a target"]);
+    }
+
+    #[test]
+    fn an_upper_needs_a_device() {
+        let ram = [("state.device", ""), ("overlay.root.mode", "volatile"), ("overlay.a.target", "/srv")];
+        assert!(problems(&ram)[0].starts_with("f:1: state.device: empty"), "{:?}", problems(&ram));
+    }
+
+    #[test]
+    fn modes_and_keys_of_the_root_are_refused() {
+        for (key, value) in [("mode", "volatile"), ("mode", "off"), ("size", "1G"), ("fallback", "fail")] {
+            let key = format!("overlay.a.{key}");
+            let found = problems(&[("overlay.a.target", "/srv"), (&key, value)]);
+            assert!(found.len() == 1 && found[0].starts_with(&format!("f:2: {key}: ")), "{found:?}");
+        }
+    }
+}
