@@ -19,6 +19,9 @@ _overlayctl() {
             overlayctl,cancel)
                 cmd="overlayctl__subcmd__cancel"
                 ;;
+            overlayctl,commit)
+                cmd="overlayctl__subcmd__commit"
+                ;;
             overlayctl,config)
                 cmd="overlayctl__subcmd__config"
                 ;;
@@ -34,8 +37,17 @@ _overlayctl() {
             overlayctl,reset)
                 cmd="overlayctl__subcmd__reset"
                 ;;
+            overlayctl,restore)
+                cmd="overlayctl__subcmd__restore"
+                ;;
+            overlayctl,snapshot)
+                cmd="overlayctl__subcmd__snapshot"
+                ;;
             overlayctl,status)
                 cmd="overlayctl__subcmd__status"
+                ;;
+            overlayctl,undo)
+                cmd="overlayctl__subcmd__undo"
                 ;;
             overlayctl__subcmd__config,check)
                 cmd="overlayctl__subcmd__config__subcmd__check"
@@ -58,6 +70,9 @@ _overlayctl() {
             overlayctl__subcmd__help,cancel)
                 cmd="overlayctl__subcmd__help__subcmd__cancel"
                 ;;
+            overlayctl__subcmd__help,commit)
+                cmd="overlayctl__subcmd__help__subcmd__commit"
+                ;;
             overlayctl__subcmd__help,config)
                 cmd="overlayctl__subcmd__help__subcmd__config"
                 ;;
@@ -73,14 +88,83 @@ _overlayctl() {
             overlayctl__subcmd__help,reset)
                 cmd="overlayctl__subcmd__help__subcmd__reset"
                 ;;
+            overlayctl__subcmd__help,restore)
+                cmd="overlayctl__subcmd__help__subcmd__restore"
+                ;;
+            overlayctl__subcmd__help,snapshot)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot"
+                ;;
             overlayctl__subcmd__help,status)
                 cmd="overlayctl__subcmd__help__subcmd__status"
+                ;;
+            overlayctl__subcmd__help,undo)
+                cmd="overlayctl__subcmd__help__subcmd__undo"
                 ;;
             overlayctl__subcmd__help__subcmd__config,check)
                 cmd="overlayctl__subcmd__help__subcmd__config__subcmd__check"
                 ;;
             overlayctl__subcmd__help__subcmd__config,show)
                 cmd="overlayctl__subcmd__help__subcmd__config__subcmd__show"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,create)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__create"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,delete)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__delete"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,describe)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__describe"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,list)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__list"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,protect)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__protect"
+                ;;
+            overlayctl__subcmd__help__subcmd__snapshot,show)
+                cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__show"
+                ;;
+            overlayctl__subcmd__snapshot,create)
+                cmd="overlayctl__subcmd__snapshot__subcmd__create"
+                ;;
+            overlayctl__subcmd__snapshot,delete)
+                cmd="overlayctl__subcmd__snapshot__subcmd__delete"
+                ;;
+            overlayctl__subcmd__snapshot,describe)
+                cmd="overlayctl__subcmd__snapshot__subcmd__describe"
+                ;;
+            overlayctl__subcmd__snapshot,help)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help"
+                ;;
+            overlayctl__subcmd__snapshot,list)
+                cmd="overlayctl__subcmd__snapshot__subcmd__list"
+                ;;
+            overlayctl__subcmd__snapshot,protect)
+                cmd="overlayctl__subcmd__snapshot__subcmd__protect"
+                ;;
+            overlayctl__subcmd__snapshot,show)
+                cmd="overlayctl__subcmd__snapshot__subcmd__show"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,create)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__create"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,delete)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__delete"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,describe)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__describe"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,help)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__help"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,list)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__list"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,protect)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__protect"
+                ;;
+            overlayctl__subcmd__snapshot__subcmd__help,show)
+                cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__show"
                 ;;
             *)
                 ;;
@@ -89,7 +173,7 @@ _overlayctl() {
 
     case "${cmd}" in
         overlayctl)
-            opts="-h -V --overlay --store --json --no-ask-password --help --version status list reset cancel config monitor help"
+            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -120,6 +204,43 @@ _overlayctl() {
                 return 0
             fi
             case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__commit)
+            opts="-m -h --message --userdata --dry-run --quiesced --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --message)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --userdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -284,7 +405,7 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__help)
-            opts="status list reset cancel config monitor help"
+            opts="status list snapshot commit reset restore undo cancel config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -298,6 +419,20 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__help__subcmd__cancel)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__commit)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -409,7 +544,133 @@ _overlayctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        overlayctl__subcmd__help__subcmd__restore)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot)
+            opts="create list show delete protect describe"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__delete)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__describe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__protect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__snapshot__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         overlayctl__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__undo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -502,6 +763,350 @@ _overlayctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        overlayctl__subcmd__restore)
+            opts="-y -h --from --now --dry-run --yes --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --from)
+                    COMPREPLY=($(compgen -W "base" -- "${cur}"))
+                    return 0
+                    ;;
+                --now)
+                    COMPREPLY=($(compgen -W "reboot soft-reboot" -- "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot)
+            opts="-h --overlay --store --json --no-ask-password --help create list show delete protect describe help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__create)
+            opts="-m -h --message --userdata --quiesced --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --message)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --userdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__delete)
+            opts="-y -h --yes --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__describe)
+            opts="-m -h --message --userdata --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --message)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -m)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --userdata)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help)
+            opts="create list show delete protect describe help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__create)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__delete)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__describe)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__protect)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__help__subcmd__show)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__list)
+            opts="-h --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__protect)
+            opts="-h --off --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__snapshot__subcmd__show)
+            opts="-h --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         overlayctl__subcmd__status)
             opts="-h --overlay --store --json --no-ask-password --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -509,6 +1114,35 @@ _overlayctl() {
                 return 0
             fi
             case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__undo)
+            opts="-y -h --now --dry-run --yes --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --now)
+                    COMPREPLY=($(compgen -W "reboot soft-reboot" -- "${cur}"))
+                    return 0
+                    ;;
                 --overlay)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

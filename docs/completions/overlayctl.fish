@@ -32,7 +32,11 @@ complete -c overlayctl -n "__fish_overlayctl_needs_command" -s h -l help -d 'Pri
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -s V -l version -d 'Print version'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "status" -d 'Show how everything is, and why'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "list" -d 'List the overlays'
-complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "reset" -d 'Discard every change and go back to the base, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "snapshot" -d 'Make, list, show, delete, protect or describe snapshots'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "commit" -d 'Make a snapshot and let it be the baseline: what a reset goes back to'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "reset" -d 'Discard every change and go back to the baseline, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "restore" -d 'Go back to a snapshot at the next boot, or bring single paths back at once'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "undo" -d 'Go back to the generation before the last reset or restore, at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "cancel" -d 'Take the pending request back'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "config" -d 'Show or check the configuration'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "monitor" -d 'Follow what happens, until interrupted'
@@ -47,6 +51,71 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand list" -l store -d 
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand list" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand list" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand list" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "create" -d 'Make a snapshot of all that was changed, now'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "list" -d 'List the snapshots, oldest first'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "show" -d 'Show all that is known about a snapshot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "delete" -d 'Delete snapshots for good'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "protect" -d 'Keep snapshots until they are no longer protected'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "describe" -d 'Change a snapshot\'s description and words'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -s m -l message -d 'What it is for: at most 128 bytes' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l userdata -d 'A word of your own about it, up to 16 times' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l quiesced -d 'At the next boot, before anything runs: consistent as a whole, and at constant cost'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from list" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from show" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from show" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from show" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -s y -l yes -d 'Do not ask'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -l off -d 'Protect them no longer'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from protect" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -s m -l message -d 'What it is for, in place of what it says: at most 128 bytes' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -l userdata -d 'Set a word of your own; KEY= takes it away' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from describe" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "create" -d 'Make a snapshot of all that was changed, now'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the snapshots, oldest first'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "show" -d 'Show all that is known about a snapshot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "delete" -d 'Delete snapshots for good'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "protect" -d 'Keep snapshots until they are no longer protected'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "describe" -d 'Change a snapshot\'s description and words'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s m -l message -d 'What it is for: at most 128 bytes' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l userdata -d 'A word of your own about it, up to 16 times' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l dry-run -d 'Only print what it would hold'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l quiesced -d 'At the next boot, before anything runs: consistent as a whole, and at constant cost'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s h -l help -d 'Print help'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
 soft-reboot\t'Userspace only'"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
@@ -56,6 +125,25 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s y -l yes
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l from -d 'Where paths come from, in place of a snapshot' -r -f -a "base\t'The read-only image'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
+soft-reboot\t'Userspace only'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l dry-run -d 'Only print what would happen, and what it would bring back'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -s y -l yes -d 'Do not ask'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
+soft-reboot\t'Userspace only'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l dry-run -d 'Only print the steps, now and at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -s y -l yes -d 'Do not ask'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l json -d 'Print JSON'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l no-ask-password -d 'Never ask for a password'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l json -d 'Print JSON'
@@ -89,12 +177,22 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand monitor" -l store 
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand monitor" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand monitor" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand monitor" -s h -l help -d 'Print help'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "status" -d 'Show how everything is, and why'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "list" -d 'List the overlays'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "reset" -d 'Discard every change and go back to the base, at the next boot'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "cancel" -d 'Take the pending request back'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "config" -d 'Show or check the configuration'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "monitor" -d 'Follow what happens, until interrupted'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list reset cancel config monitor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "status" -d 'Show how everything is, and why'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "list" -d 'List the overlays'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "snapshot" -d 'Make, list, show, delete, protect or describe snapshots'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "commit" -d 'Make a snapshot and let it be the baseline: what a reset goes back to'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "reset" -d 'Discard every change and go back to the baseline, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "restore" -d 'Go back to a snapshot at the next boot, or bring single paths back at once'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "undo" -d 'Go back to the generation before the last reset or restore, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "cancel" -d 'Take the pending request back'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "config" -d 'Show or check the configuration'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "monitor" -d 'Follow what happens, until interrupted'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "create" -d 'Make a snapshot of all that was changed, now'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "list" -d 'List the snapshots, oldest first'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "show" -d 'Show all that is known about a snapshot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "delete" -d 'Delete snapshots for good'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "protect" -d 'Keep snapshots until they are no longer protected'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from snapshot" -f -a "describe" -d 'Change a snapshot\'s description and words'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "show" -d 'Print each value in force and where it was set'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and __fish_seen_subcommand_from config" -f -a "check" -d 'Find what is wrong before a boot does'

@@ -39,8 +39,17 @@ pub(crate) enum Command {
     Status,
     /// List the overlays
     List,
-    /// Discard every change and go back to the base, at the next boot
+    /// Make, list, show, delete, protect or describe snapshots
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Make a snapshot and let it be the baseline: what a reset goes back to
+    Commit(Commit),
+    /// Discard every change and go back to the baseline, at the next boot
     Reset(Reset),
+    /// Go back to a snapshot at the next boot, or bring single paths back at once
+    Restore(Restore),
+    /// Go back to the generation before the last reset or restore, at the next boot
+    Undo(Undo),
     /// Take the pending request back
     Cancel,
     /// Show or check the configuration
@@ -48,6 +57,135 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     /// Follow what happens, until interrupted
     Monitor,
+}
+
+/// Commands about snapshots.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Make a snapshot of all that was changed, now
+    Create(Create),
+    /// List the snapshots, oldest first
+    List,
+    /// Show all that is known about a snapshot
+    Show {
+        /// Its number
+        id: u64,
+    },
+    /// Delete snapshots for good
+    Delete {
+        /// Their numbers
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<u64>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Keep snapshots until they are no longer protected
+    Protect {
+        /// Their numbers
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<u64>,
+        /// Protect them no longer
+        #[arg(long)]
+        off: bool,
+    },
+    /// Change a snapshot's description and words
+    Describe(Describe),
+}
+
+/// What a new snapshot's record shall say.
+#[derive(Args, Debug, Default)]
+pub(crate) struct Words {
+    /// What it is for: at most 128 bytes
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// A word of your own about it, up to 16 times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) userdata: Vec<(String, String)>,
+}
+
+/// Arguments of `snapshot create`.
+#[derive(Args, Debug)]
+pub(crate) struct Create {
+    #[command(flatten)]
+    pub(crate) words: Words,
+    /// At the next boot, before anything runs: consistent as a whole, and at constant cost
+    #[arg(long)]
+    pub(crate) quiesced: bool,
+}
+
+/// Arguments of `snapshot describe`.
+#[derive(Args, Debug)]
+#[group(id = "change", required = true, multiple = true, args = ["message", "userdata"])]
+pub(crate) struct Describe {
+    /// Its number
+    pub(crate) id: u64,
+    /// What it is for, in place of what it says: at most 128 bytes
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Set a word of your own; KEY= takes it away
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) userdata: Vec<(String, String)>,
+}
+
+/// Arguments of `commit`.
+#[derive(Args, Debug)]
+pub(crate) struct Commit {
+    #[command(flatten)]
+    pub(crate) words: Words,
+    /// Only print what it would hold
+    #[arg(long, conflicts_with = "quiesced")]
+    pub(crate) dry_run: bool,
+    /// At the next boot, before anything runs: consistent as a whole, and at constant cost
+    #[arg(long, conflicts_with = "paths")]
+    pub(crate) quiesced: bool,
+    /// Commit these alone, on top of the present baseline
+    #[arg(last = true, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Arguments of `restore`.
+#[derive(Args, Debug)]
+pub(crate) struct Restore {
+    /// The number of the snapshot
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub(crate) id: Option<u64>,
+    /// Where paths come from, in place of a snapshot
+    #[arg(long, value_name = "WHERE", requires = "paths")]
+    pub(crate) from: Option<Source>,
+    /// Do not wait for the next boot: boot now
+    #[arg(long, value_name = "HOW", require_equals = true, conflicts_with = "paths")]
+    pub(crate) now: Option<Now>,
+    /// Only print what would happen, and what it would bring back
+    #[arg(long, conflicts_with = "now")]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Bring these alone back, at once: files, or whole directories
+    #[arg(last = true, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Where paths come from, besides a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Source {
+    /// The read-only image
+    Base,
+}
+
+/// Arguments of `undo`.
+#[derive(Args, Debug)]
+pub(crate) struct Undo {
+    /// Do not wait for the next boot: boot now
+    #[arg(long, value_name = "HOW", require_equals = true)]
+    pub(crate) now: Option<Now>,
+    /// Only print the steps, now and at the next boot
+    #[arg(long, conflicts_with = "now")]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
 }
 
 /// Arguments of `reset`.
@@ -88,4 +226,12 @@ pub(crate) enum ConfigCommand {
         #[arg(long, value_name = "DIR", default_value = "/", value_hint = clap::ValueHint::DirPath)]
         root: PathBuf,
     },
+}
+
+/// `KEY=VALUE`; which keys and values are good is the operation's to say.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+        None => Err("there is no \"=\" in it".to_owned()),
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::output::Output;
-use super::status::columns;
+use super::page::columns;
 use crate::config::{self, Loaded};
 use crate::error::Result;
 

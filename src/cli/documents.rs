@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate};
 
+use super::answer::{Changes, Requested, Steps, Taken, Touched};
 use super::args::Arguments;
 
 fn docs() -> PathBuf {
@@ -71,9 +72,19 @@ fn the_man_page_explains_the_json() {
     let status = Status { store: Some(StoreStatus::default()), overlays: vec![overlay], ..Status::default() };
     let page = page("overlayctl.1");
     let words: Vec<&str> = page.split(|c: char| c.is_whitespace() || ",".contains(c)).collect();
-    names(&serde_json::to_value(&status).unwrap(), &mut |name| {
-        assert!(words.contains(&name), "overlayctl.1 does not explain {name}");
-    });
+    let answers = [
+        serde_json::to_value(&status),
+        serde_json::to_value(Requested::default()),
+        serde_json::to_value(Steps::default()),
+        serde_json::to_value(Taken::default()),
+        serde_json::to_value(Changes::default()),
+        serde_json::to_value(Touched::default()),
+    ];
+    for answer in answers {
+        names(&answer.unwrap(), &mut |name| {
+            assert!(words.contains(&name), "overlayctl.1 does not explain {name}");
+        });
+    }
 }
 
 fn names(value: &serde_json::Value, found: &mut dyn FnMut(&str)) {

@@ -52,7 +52,7 @@ fn span(seconds: u64) -> String {
 }
 
 /// `2026-05-09 07:29:33 UTC`. The calendar is Howard Hinnant's `civil_from_days`, for years after 1970.
-fn date(seconds: u64) -> String {
+pub(crate) fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

@@ -2,15 +2,24 @@
 //! daemon, or calls one operation on a store.
 
 mod agent;
+mod answer;
 mod args;
+mod ask;
 mod configure;
 mod format;
 mod monitor;
 mod output;
+mod page;
+mod progress;
 mod report;
+mod request;
 mod reset;
+mod restore;
+mod snapshot;
+mod snapshots;
 mod source;
 mod status;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -20,6 +29,7 @@ use args::{Arguments, Command, ConfigCommand};
 use output::Output;
 
 use crate::error::{Error, Kind};
+use crate::sys::signal;
 
 /// Reads the command line, does what it says, and tells how it went.
 pub fn main() -> ExitCode {
@@ -31,7 +41,8 @@ pub fn main() -> ExitCode {
         Err(_) if output.is_broken() => ExitCode::SUCCESS,
         Err(error) => {
             output.complain(&error);
-            ExitCode::from(exit_code(&error))
+            let code = signal::caught().filter(|_| error.kind() == Kind::Canceled).map(stopped);
+            ExitCode::from(code.unwrap_or_else(|| exit_code(&error)))
         }
     }
 }
@@ -40,12 +51,21 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
     match &arguments.command {
         Command::Status => report::status(arguments, output),
         Command::List => report::list(arguments, output),
+        Command::Snapshot(command) => snapshot::snapshot(arguments, command, output),
+        Command::Commit(commit) => snapshot::commit(arguments, commit, output),
+        Command::Restore(restore) => restore::restore(arguments, restore, output),
+        Command::Undo(undo) => restore::undo(arguments, undo, output),
         Command::Reset(reset) => reset::reset(arguments, reset, output),
         Command::Cancel => reset::cancel(arguments, output),
         Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
         Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
         Command::Monitor => monitor::monitor(output),
     }
+}
+
+/// What a shell says of a program that a signal ended.
+fn stopped(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(1)
 }
 
 /// 1 failed, 2 usage, 3 nothing to do, 4 refused.

@@ -1,13 +1,10 @@
 //! Where the truth comes from: the daemon, a store given by `--store`, or, for root without a daemon, the files.
 
-use std::io::{self, IsTerminal};
-
-use super::agent::Agent;
-use super::args::Arguments;
+use super::args::{Arguments, Now};
 use super::output::Output;
 use crate::dbus::client::Client;
 use crate::error::{Error, Kind, Result};
-use crate::status::{self, Sources, Status};
+use crate::status::{self, OverlayStatus, Sources, Status};
 use crate::sys::user;
 
 /// The status, from wherever it can be had.
@@ -30,14 +27,6 @@ pub(crate) fn status(arguments: &Arguments, output: &Output) -> Result<Status> {
     }
 }
 
-/// The daemon, and somebody who asks for the password if it takes one.
-pub(crate) fn daemon(arguments: &Arguments) -> Result<(Client, Option<Agent>)> {
-    let interactive = !arguments.no_ask_password;
-    let client = Client::connect(interactive)?;
-    let asks = interactive && user::own_uid() != 0 && io::stdin().is_terminal();
-    Ok((client, asks.then(Agent::start).flatten()))
-}
-
 /// Only the overlay that was asked for; all of them if none was.
 pub(crate) fn select(mut status: Status, overlay: Option<&str>) -> Result<Status> {
     let Some(name) = overlay else { return Ok(status) };
@@ -46,5 +35,26 @@ pub(crate) fn select(mut status: Status, overlay: Option<&str>) -> Result<Status
         true => Err(Error::new(Kind::NoSuchOverlay, format!("there is no overlay \"{name}\""))
             .remedy("`overlayctl list` shows them all")),
         false => Ok(status),
+    }
+}
+
+/// The overlay that a command is about.
+pub(crate) fn overlay(arguments: &Arguments, output: &Output) -> Result<OverlayStatus> {
+    let mut found = select(status(arguments, output)?, Some(arguments.target()))?;
+    Ok(found.overlays.swap_remove(0))
+}
+
+/// The same, for a question about what is lost. None without a store: there is nothing to lose then, and whoever is
+/// asked next says why.
+pub(crate) fn changeable(arguments: &Arguments, output: &Output) -> Result<Option<OverlayStatus>> {
+    let mut found = select(status(arguments, output)?, Some(arguments.target()))?;
+    Ok(found.store.is_some().then(|| found.overlays.swap_remove(0)))
+}
+
+/// A store by itself boots nothing.
+pub(crate) fn no_boot_without_daemon(arguments: &Arguments, now: Option<Now>) -> Result<()> {
+    match arguments.store.is_some() && now.is_some() {
+        true => Err(Error::new(Kind::InvalidArgs, "--now needs the daemon, and --store works without it")),
+        false => Ok(()),
     }
 }

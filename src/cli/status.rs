@@ -4,14 +4,12 @@ use std::fmt::Write;
 
 use super::format::{bytes, count, percent, when};
 use super::output::{Paint, Tone};
+use super::page::{Page, columns, or};
 use crate::status::{Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
-
-/// Width of the labels, with their colon.
-const LABEL: usize = 12;
 
 /// The whole page.
 pub(crate) fn render(status: &Status, now: u64, paint: Paint) -> String {
-    let mut page = Page { text: String::new(), paint };
+    let mut page = Page::new(paint);
     for overlay in &status.overlays {
         page.overlay(overlay, status, now);
     }
@@ -37,27 +35,10 @@ pub(crate) fn table(status: &Status) -> String {
     columns(std::iter::once(head).chain(rows).collect())
 }
 
-/// Rows as aligned columns, two spaces apart.
-pub(crate) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
-    let width = |column: usize| rows.iter().map(|r| r[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let line = |row: &[String; N]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
-    };
-    rows.iter().map(line).collect()
-}
-
-struct Page {
-    text: String,
-    paint: Paint,
-}
-
 impl Page {
     fn overlay(&mut self, overlay: &OverlayStatus, status: &Status, now: u64) {
         let tone = if overlay.degraded.is_some() { Tone::Bad } else { Tone::Good };
-        let dot = self.paint.tone(tone, "●");
-        self.line(&format!("{dot} {}{}", overlay.name, place(" - writable layer of ", overlay)));
+        self.title(tone, &format!("{}{}", overlay.name, place(" - writable layer of ", overlay)));
         self.field("Configured", or(&overlay.configured_mode, "unknown"));
         self.actual(overlay);
         self.base(overlay);
@@ -65,19 +46,32 @@ impl Page {
             let made = overlay.generation_created.map(|t| format!(", made {}", when(t, now)));
             self.field("Generation", &format!("{generation}{}", made.unwrap_or_default()));
         }
+        if let Some(id) = overlay.snapshot {
+            self.field("Snapshot", &title(overlay, id));
+        }
         if let Some(upper) = &overlay.upper {
             self.field("Upper", &usage(upper));
+        }
+        if status.store.is_some() {
+            self.snapshots(overlay);
         }
         match &status.store {
             Some(store) => self.store(store),
             None => self.field("Store", "none: nothing that is written here persists"),
         }
-        self.pending(overlay.pending.as_ref(), now);
-        self.field("Last", &overlay.last.as_ref().map_or_else(|| "no reset yet".into(), |o| last(o, now)));
+        self.pending(overlay, now);
+        if let Some(undo) = overlay.undo {
+            let until = undo.until.map_or_else(
+                || "as long as there is space".to_owned(),
+                |until| format!("until {}", when(until, now)),
+            );
+            self.field("Undo", &format!("to generation {}, kept {until}", undo.generation));
+        }
+        self.field("Last", &overlay.last.as_ref().map_or_else(|| "nothing yet".into(), |o| last(o, now)));
         if overlay.trash > 0 {
             self.field(
                 "Trash",
-                &format!("{} being deleted", count(overlay.trash, "old generation", "old generations")),
+                &format!("{} being deleted", count(overlay.trash, "old layer", "old layers")),
             );
         }
     }
@@ -128,11 +122,30 @@ impl Page {
         }
     }
 
-    fn pending(&mut self, pending: Option<&Pending>, now: u64) {
-        let Some(pending) = pending else {
+    fn snapshots(&mut self, overlay: &OverlayStatus) {
+        let baseline = overlay.baseline.map_or_else(
+            || "none, a reset goes back to the base".to_owned(),
+            |id| format!("snapshot {}", title(overlay, id)),
+        );
+        self.field("Baseline", &baseline);
+        let all = &overlay.snapshots;
+        let mut text = all.len().to_string();
+        if !all.is_empty() {
+            text += &format!(", {}", bytes(all.iter().map(|s| s.bytes).sum()));
+        }
+        let damaged = all.iter().filter(|s| s.damage.is_some()).count();
+        if damaged > 0 {
+            text += &self.paint.tone(Tone::Bad, &format!(", {damaged} damaged"));
+        }
+        self.field("Snapshots", &text);
+    }
+
+    fn pending(&mut self, overlay: &OverlayStatus, now: u64) {
+        let Some(pending) = &overlay.pending else {
             return self.field("Pending", "nothing");
         };
-        let what = self.paint.tone(Tone::Notice, &format!("{} at the next boot", pending.action));
+        let what = format!("{} at the next boot", action(overlay, pending));
+        let what = self.paint.tone(Tone::Notice, &what);
         self.field("Pending", &what);
         let boot = if pending.this_boot { "" } else { ", in an earlier boot" };
         self.continued(&format!("by {}, {}{boot}", pending.requested_by, when(pending.requested_at, now)));
@@ -149,19 +162,6 @@ impl Page {
             self.line(&format!("  - {problem}"));
         }
     }
-
-    fn field(&mut self, label: &str, value: &str) {
-        self.line(&format!("{:>LABEL$} {value}", format!("{label}:")));
-    }
-
-    fn continued(&mut self, value: &str) {
-        self.line(&format!("{:LABEL$} {value}", ""));
-    }
-
-    fn line(&mut self, line: &str) {
-        self.text.push_str(line);
-        self.text.push('\n');
-    }
 }
 
 /// `12.3M in 841 entries`.
@@ -170,14 +170,38 @@ pub(crate) fn usage(usage: &Usage) -> String {
     format!("{least}{} in {}", bytes(usage.bytes), count(usage.entries, "entry", "entries"))
 }
 
+/// `3 "before the upgrade"`.
+fn title(overlay: &OverlayStatus, id: u64) -> String {
+    let found = overlay.snapshots.iter().find(|s| s.id == id).map_or("", |s| s.description.as_str());
+    if found.is_empty() { id.to_string() } else { format!("{id} \"{found}\"") }
+}
+
+/// `restore of snapshot 3 "before the upgrade"`.
+fn action(overlay: &OverlayStatus, pending: &Pending) -> String {
+    match (pending.action.as_str(), pending.snapshot, pending.generation) {
+        ("snapshot", Some(id), _) if pending.commit => format!("commit as snapshot {id}"),
+        ("snapshot", Some(id), _) => format!("snapshot {id} is made"),
+        ("undo", _, Some(generation)) => format!("undo, back to generation {generation},"),
+        (action, Some(id), _) => format!("{action} of snapshot {}", title(overlay, id)),
+        (action, ..) => action.to_owned(),
+    }
+}
+
 fn last(outcome: &Outcome, now: u64) -> String {
-    let from = outcome.from_generation.map_or_else(String::new, |n| format!(", from generation {n}"));
+    // What failed changed nothing.
+    let moved = match (outcome.result.as_str(), outcome.from_generation) {
+        ("failed", _) => String::new(),
+        (_, Some(from)) => format!(", from generation {from} to {}", outcome.to_generation),
+        (_, None) => format!(", to generation {}", outcome.to_generation),
+    };
+    let why = outcome.message.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let snapshot = outcome.snapshot.map_or_else(String::new, |id| format!(" on snapshot {id}"));
+    let snapshot = if moved.is_empty() { String::new() } else { snapshot };
     format!(
-        "{} {} {}{from} to {}, asked by {}",
+        "{} {} {}{moved}{snapshot}, asked by {}{why}",
         outcome.action,
         outcome.result,
         when(outcome.executed_at, now),
-        outcome.to_generation,
         outcome.requested_by
     )
 }
@@ -188,10 +212,6 @@ pub(crate) fn place(word: &str, overlay: &OverlayStatus) -> String {
         "" => String::new(),
         path => format!("{word}{path}"),
     }
-}
-
-fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
-    if text.is_empty() { otherwise } else { text }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the status page says in the cases that matter.
 
 use super::*;
+use crate::status::{Snapshot, Undo};
 
 const NOW: u64 = 1_778_311_773;
 
@@ -42,10 +43,12 @@ fn a_healthy_overlay() {
              └─ squashfs:/dev/vda
  Generation: 3, made 2026-05-09 05:29:33 UTC; 2h ago
       Upper: 12.3M in 841 entries
+   Baseline: none, a reset goes back to the base
+  Snapshots: 0
       Store: /dev/vdb (ext4), 6f1c
        Free: 512M of 1G (50%), 99% of the inodes
     Pending: nothing
-       Last: no reset yet
+       Last: nothing yet
 ";
     assert_eq!(text, expected);
     assert!(!text.contains('\x1b'));
@@ -96,7 +99,79 @@ fn the_last_reset_stays_on_record() {
     let text = render(&status, NOW, Paint(false));
     let last = "Last: reset done 2026-05-09 07:28:33 UTC; 1min ago, from generation 2 to 3, asked by alice (uid 1000)";
     assert!(text.contains(last), "{text}");
-    assert!(text.contains("Trash: 1 old generation being deleted"), "{text}");
+    assert!(text.contains("Trash: 1 old layer being deleted"), "{text}");
+}
+
+#[test]
+fn snapshots_the_baseline_and_the_undo_are_told() {
+    let mut status = healthy();
+    let snapshot = |id, description: &str, bytes| Snapshot {
+        id,
+        description: description.into(),
+        bytes,
+        ..Snapshot::default()
+    };
+    let overlay = &mut status.overlays[0];
+    overlay.snapshots = vec![snapshot(2, "clean install", 3 << 20), snapshot(4, "", 1 << 20)];
+    overlay.snapshots[1].damage = Some("garbage".into());
+    (overlay.baseline, overlay.snapshot) = (Some(2), Some(4));
+    overlay.undo = Some(Undo { generation: 2, until: Some(NOW + 400_000) });
+    overlay.pending =
+        Some(Pending { action: "restore".into(), snapshot: Some(2), this_boot: true, ..Pending::default() });
+    let text = render(&status, NOW, Paint(false));
+    for expected in [
+        "   Snapshot: 4\n",
+        "   Baseline: snapshot 2 \"clean install\"\n",
+        "  Snapshots: 2, 4M, 1 damaged\n",
+        "    Pending: restore of snapshot 2 \"clean install\" at the next boot\n",
+        "       Undo: to generation 2, kept until 2026-05-13 22:36:13 UTC; in 4 days\n",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+    status.overlays[0].undo = Some(Undo { generation: 2, until: None });
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("       Undo: to generation 2, kept as long as there is space\n"), "{text}");
+}
+
+#[test]
+fn each_request_that_waits_is_named() {
+    let mut status = healthy();
+    let pending = Pending { snapshot: Some(5), ..Pending::default() };
+    let cases = [
+        (Pending { action: "snapshot".into(), ..pending.clone() }, "snapshot 5 is made at the next boot"),
+        (
+            Pending { action: "snapshot".into(), commit: true, ..pending },
+            "commit as snapshot 5 at the next boot",
+        ),
+        (
+            Pending { action: "undo".into(), generation: Some(2), ..Pending::default() },
+            "undo, back to generation 2, at the next boot",
+        ),
+    ];
+    for (pending, expected) in cases {
+        status.overlays[0].pending = Some(pending);
+        let text = render(&status, NOW, Paint(false));
+        assert!(text.contains(&format!("    Pending: {expected}\n")), "{text}");
+    }
+}
+
+#[test]
+fn a_request_that_failed_says_why() {
+    let mut status = healthy();
+    status.overlays[0].last = Some(Outcome {
+        action: "restore".into(),
+        requested_by: "root (uid 0)".into(),
+        executed_at: NOW,
+        result: "failed".into(),
+        message: Some("snapshot 3 is gone".into()),
+        from_generation: Some(2),
+        to_generation: 2,
+        ..Outcome::default()
+    });
+    let text = render(&status, NOW, Paint(false));
+    let last =
+        "Last: restore failed 2026-05-09 07:29:33 UTC; just now, asked by root (uid 0): snapshot 3 is gone";
+    assert!(text.contains(last), "{text}");
 }
 
 #[test]

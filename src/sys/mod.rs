@@ -11,6 +11,7 @@ pub mod overlay;
 pub mod probe;
 pub mod process;
 pub mod rootdir;
+pub mod signal;
 pub mod space;
 pub mod superblock;
 pub mod tree;

@@ -1,0 +1,273 @@
+//! Who does the work: the daemon, or an operation on the store that `--store` names. The only place of the tool that
+//! knows there are two.
+
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+
+use super::agent::Agent;
+use super::answer::{Changes, Requested, Steps, Taken};
+use super::args::{Arguments, Now};
+use super::output::Output;
+use super::progress::Meter;
+use crate::dbus::client::{Client, Taking, When};
+use crate::error::{Error, Kind, Result};
+use crate::operation::restore::From;
+use crate::operation::snapshot::Wanted;
+use crate::operation::{self, Asked, Site, commit, restore, snapshot};
+use crate::sys::user;
+
+/// Something to go back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Back {
+    /// The baseline.
+    Reset,
+    /// A snapshot.
+    Restore(u64),
+    /// The generation before.
+    Undo,
+}
+
+/// Where the work is done.
+enum Place {
+    Bus { client: Client, _agent: Option<Agent> },
+    Store { site: Site, asked: Asked },
+}
+
+/// Does what commands ask for.
+pub(crate) struct Worker<'a> {
+    place: Place,
+    overlay: &'a str,
+    output: &'a Output,
+}
+
+impl<'a> Worker<'a> {
+    /// The daemon, and somebody who asks for the password if it takes one; or the store.
+    pub(crate) fn new(arguments: &'a Arguments, output: &'a Output) -> Result<Worker<'a>> {
+        let place = match &arguments.store {
+            Some(store) => Place::Store {
+                site: Site::offline(store),
+                asked: Asked { by: format!("{} via overlayctl --store", user::describe(user::own_uid())) },
+            },
+            None => {
+                let interactive = !arguments.no_ask_password;
+                let client = Client::connect(interactive)?;
+                let asks = interactive && user::own_uid() != 0 && io::stdin().is_terminal();
+                Place::Bus { client, _agent: asks.then(Agent::start).flatten() }
+            }
+        };
+        Ok(Worker { place, overlay: arguments.target(), output })
+    }
+
+    /// What going back would take.
+    pub(crate) fn preview(&self, back: Back) -> Result<Steps> {
+        match &self.place {
+            Place::Bus { client, .. } => self.ask(client, back, When::DryRun).map(Steps::told),
+            Place::Store { site, asked } => match back {
+                Back::Reset => operation::preview_reset(site, self.overlay, asked).map(Steps::from),
+                Back::Restore(id) => restore::preview(site, self.overlay, id, asked).map(Steps::from),
+                Back::Undo => restore::preview_undo(site, self.overlay, asked).map(Steps::from),
+            },
+        }
+        .map_err(told)
+    }
+
+    /// Asks for going back, at the next boot or by one that begins now.
+    pub(crate) fn go(&self, back: Back, now: Option<Now>) -> Result<Requested> {
+        match &self.place {
+            Place::Bus { client, .. } => {
+                self.ask(client, back, when(now)).map(|done| Requested::told(self.overlay, done))
+            }
+            Place::Store { site, asked } => match back {
+                Back::Reset => operation::request_reset(site, self.overlay, asked),
+                Back::Restore(id) => restore::request(site, self.overlay, id, asked),
+                Back::Undo => restore::request_undo(site, self.overlay, asked),
+            }
+            .map(|planned| Requested::planned(self.overlay, planned)),
+        }
+        .map_err(told)
+    }
+
+    /// Takes the pending request back.
+    pub(crate) fn cancel(&self) -> Result<()> {
+        match &self.place {
+            Place::Bus { client, .. } => client.cancel(self.overlay),
+            Place::Store { site, .. } => operation::cancel(&site.store, self.overlay).map(drop),
+        }
+        .map_err(told)
+    }
+
+    /// Makes a snapshot, now.
+    pub(crate) fn create(&self, wanted: &Wanted) -> Result<Taken> {
+        let mut meter = Meter::start(self.output)?;
+        match &self.place {
+            Place::Bus { client, .. } => client
+                .create_snapshot(self.overlay, wanted, Taking::Now, &mut |at| meter.job(at))
+                .map(|done| Taken::told(self.overlay, done)),
+            Place::Store { site, asked } => {
+                let mut copying = |at| meter.layer("copying", at);
+                let made = snapshot::create(site, self.overlay, wanted, asked, &mut copying);
+                self.tidy(site, &mut meter);
+                made.map(|made| Taken::made(self.overlay, made))
+            }
+        }
+        .map_err(|error| remains(told(error), "there is no new snapshot"))
+    }
+
+    /// Makes a snapshot that becomes the baseline, now.
+    pub(crate) fn commit(&self, wanted: &Wanted, paths: &[PathBuf]) -> Result<Taken> {
+        let mut meter = Meter::start(self.output)?;
+        match &self.place {
+            Place::Bus { client, .. } => client
+                .commit(self.overlay, wanted, paths, Taking::Now, &mut |at| meter.job(at))
+                .map(|done| Taken::told(self.overlay, done)),
+            Place::Store { site, asked } => {
+                let mut copying = |at| meter.layer("copying", at);
+                let made = commit::commit(site, self.overlay, wanted, paths, asked, &mut copying);
+                self.tidy(site, &mut meter);
+                made.map(|made| Taken::made(self.overlay, made))
+            }
+        }
+        .map_err(|error| remains(told(error), "there is no new snapshot, and the baseline is as it was"))
+    }
+
+    /// What a commit would hold.
+    pub(crate) fn preview_commit(&self, paths: &[PathBuf]) -> Result<Changes> {
+        let mut meter = Meter::start(self.output)?;
+        match &self.place {
+            Place::Bus { client, .. } => {
+                let wanted = Wanted::default();
+                let mut looking = |at: &_| meter.job(at);
+                let done = client.commit(self.overlay, &wanted, paths, Taking::DryRun, &mut looking);
+                done.map(|done| Changes::told(self.overlay, "preview", done))
+            }
+            Place::Store { site, .. } => {
+                let mut looking = |at| meter.layer("looking", at);
+                let preview = commit::preview(site, self.overlay, paths, &mut looking);
+                preview.map(|preview| Changes::previewed(self.overlay, preview))
+            }
+        }
+        .map_err(told)
+    }
+
+    /// Asks for a snapshot at the next boot; with `commit` it becomes the baseline.
+    pub(crate) fn create_at_boot(&self, wanted: &Wanted, commit: bool) -> Result<Requested> {
+        match &self.place {
+            Place::Bus { client, .. } => {
+                let mut meter = Meter::start(self.output)?;
+                let mut waiting = |at: &_| meter.job(at);
+                let done = match commit {
+                    true => client.commit(self.overlay, wanted, &[], Taking::Quiesced, &mut waiting),
+                    false => client.create_snapshot(self.overlay, wanted, Taking::Quiesced, &mut waiting),
+                };
+                done.map(|done| Requested::told(self.overlay, done))
+            }
+            Place::Store { site, asked } => snapshot::request(site, self.overlay, wanted, commit, asked)
+                .map(|planned| Requested::planned(self.overlay, planned)),
+        }
+        .map_err(told)
+    }
+
+    /// Makes paths what they are elsewhere, at once; with `dry_run` it only tells what that would be.
+    pub(crate) fn restore_paths(&self, from: From, paths: &[PathBuf], dry_run: bool) -> Result<Changes> {
+        let mut meter = Meter::start(self.output)?;
+        let result = if dry_run { "preview" } else { "done" };
+        match &self.place {
+            Place::Bus { client, .. } => client
+                .restore_paths(self.overlay, from, paths, dry_run, &mut |at| meter.job(at))
+                .map(|done| Changes::told(self.overlay, result, done)),
+            Place::Store { site, asked } => {
+                let mut copying = |at| meter.layer("restoring", at);
+                let restored = restore::paths(site, self.overlay, from, paths, dry_run, asked, &mut copying);
+                restored.map(|restored| Changes::restored(self.overlay, result, restored))
+            }
+        }
+        .map_err(|error| remains(told(error), "what was restored until then stays; the same again goes on"))
+    }
+
+    /// Deletes a snapshot.
+    pub(crate) fn delete(&self, id: u64) -> Result<()> {
+        match &self.place {
+            Place::Bus { client, .. } => client.delete_snapshot(self.overlay, id).map(drop),
+            Place::Store { site, asked } => snapshot::delete(site, self.overlay, id, asked),
+        }
+        .map_err(told)
+    }
+
+    /// Gives the space of what was deleted back, if nobody else does.
+    pub(crate) fn clean(&self) -> Result<()> {
+        if let Place::Store { site, .. } = &self.place {
+            self.tidy(site, &mut Meter::start(self.output)?);
+        }
+        Ok(())
+    }
+
+    /// Protects a snapshot, or does so no longer.
+    pub(crate) fn protect(&self, id: u64, protected: bool) -> Result<()> {
+        match &self.place {
+            Place::Bus { client, .. } => client.set_protected(self.overlay, id, protected),
+            Place::Store { site, .. } => snapshot::set_protected(site, self.overlay, id, protected),
+        }
+        .map_err(told)
+    }
+
+    /// Changes what a snapshot's record says.
+    pub(crate) fn describe(&self, id: u64, wanted: &Wanted) -> Result<()> {
+        match &self.place {
+            Place::Bus { client, .. } => client.set_metadata(self.overlay, id, wanted),
+            Place::Store { site, .. } => snapshot::set_metadata(site, self.overlay, id, wanted),
+        }
+        .map_err(told)
+    }
+
+    fn ask(&self, client: &Client, back: Back, when: When) -> Result<crate::dbus::client::JobDone> {
+        match back {
+            Back::Reset => client.reset(self.overlay, when),
+            Back::Restore(id) => client.restore(self.overlay, id, when),
+            Back::Undo => client.undo(self.overlay, when),
+        }
+    }
+
+    /// Without a daemon nobody else empties the trash. What was asked for is done, whatever comes of this.
+    fn tidy(&self, site: &Site, meter: &mut Meter) {
+        let emptied = operation::empty_trash(&site.store, &mut |at| meter.deletion(at));
+        if let Err(error) = emptied {
+            self.output.note(&format!("overlayctl: the trash is not empty: {}", error.message()));
+        }
+    }
+}
+
+fn when(now: Option<Now>) -> When {
+    match now {
+        None => When::NextBoot,
+        Some(Now::Reboot) => When::Reboot,
+        Some(Now::SoftReboot) => When::SoftReboot,
+    }
+}
+
+/// What remained, for work that was stopped.
+fn remains(error: Error, what: &str) -> Error {
+    if error.kind() == Kind::Canceled { error.detail(what) } else { error }
+}
+
+/// An error with what helps, where neither the daemon nor the operation knows what the tool calls it.
+fn told(error: Error) -> Error {
+    // The store of a running system is shown read-only: its daemon is the one to change it.
+    if error.errno() == Some(nix::Error::EROFS as i32) {
+        return error
+            .with_kind(Kind::Refused)
+            .remedy("a running system's store is changed by its daemon: leave --store out");
+    }
+    // On the bus it stands in brackets behind the message.
+    if error.remedy_text().is_some() || error.message().ends_with(')') {
+        return error;
+    }
+    let remedy = match error.kind() {
+        Kind::NoSuchSnapshot => "`overlayctl snapshot list` shows them",
+        Kind::NoSuchOverlay => "`overlayctl list` shows them all",
+        Kind::JobInProgress => "try again when it is done; `overlayctl monitor` tells",
+        Kind::RebootPending => "`overlayctl cancel` takes it back",
+        Kind::InsufficientSpace => "`overlayctl snapshot delete` gives space back",
+        _ => return error,
+    };
+    error.remedy(remedy)
+}
