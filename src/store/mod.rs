@@ -20,6 +20,8 @@
 //!
 //! Invariant: a record that does not parse is reported with file and line, and never repaired by deletion.
 
+#[cfg(feature = "host")]
+pub mod job;
 pub mod layout;
 pub mod lock;
 pub mod read;

@@ -1,7 +1,7 @@
 //! An flock held on a file for as long as the value lives. The kernel drops it when the process dies.
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,28 @@ use crate::error::{Error, Kind, Result};
 
 /// A held lock.
 #[derive(Debug)]
-pub struct FileLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
+pub struct FileLock(Flock<File>);
+
+impl FileLock {
+    /// Makes `line` the file's only line.
+    pub fn note(&mut self, line: &str) -> std::io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all_at(format!("{line}\n").as_bytes(), 0)
+    }
+}
+
+/// Locks `path` exclusively, making the file if needed; `None` if somebody else holds it.
+pub fn attempt(path: &Path) -> Result<Option<FileLock>> {
+    match Flock::lock(open(path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(FileLock(lock))),
+        Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_, e)) => Err(Error::io("lock", path, e)),
+    }
+}
 
 /// Locks `path` exclusively, making the file if needed. Waits up to `patience`, then says that it is busy.
 pub fn exclusive(path: &Path, patience: Duration) -> Result<FileLock> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(nix::libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|e| Error::io("open", path, e))?;
+    let mut file = open(path)?;
     let deadline = Instant::now() + patience;
     loop {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -34,6 +44,17 @@ pub fn exclusive(path: &Path, patience: Duration) -> Result<FileLock> {
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+fn open(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|e| Error::io("open", path, e))
 }
 
 fn busy(path: &Path) -> Error {
