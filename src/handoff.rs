@@ -102,7 +102,7 @@ pub struct HandoffOverlay {
     /// Why the two differ.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Read-only layers, highest first, as `fstype:device`.
+    /// Read-only layers, highest first: `snapshot:3`, then the base as `fstype:device`.
     pub lowers: Vec<String>,
     /// Identity of the base.
     pub base: String,

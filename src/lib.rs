@@ -15,7 +15,8 @@
 //! | a configuration key | [`config::keys`] |
 //! | a word of the kernel command line | [`cmdline`] |
 //! | what happens at boot | [`plan::boot`] (what), [`exec`] (how), [`early`] (when) |
-//! | what a reset does | [`plan::reset`] |
+//! | what can be asked for at the next boot | [`plan::request`], and how it is done [`plan::execute`] |
+//! | what is kept, and what is garbage | [`plan::retain`] |
 //! | a file of the store | [`store::records`], [`store::layout`] |
 //! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |

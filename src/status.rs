@@ -13,7 +13,7 @@ use crate::config::Mode;
 use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
-use crate::plan::reset::damaged_request;
+use crate::plan::request::damaged_request;
 use crate::store::records::{OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};

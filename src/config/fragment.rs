@@ -103,18 +103,18 @@ impl Reader<'_> {
             let hint = nearest_key(key);
             return self.problem_at(Some(line), key, "unknown key", hint);
         };
-        let Some(text) = value.get_ref().as_str() else {
-            let text = format!("expected a string, found {}", article(value.get_ref().type_str()));
+        let (text, wanted) = match known.kind {
+            keys::Kind::Number => (value.get_ref().as_integer().and_then(decimal), "a number"),
+            _ => (value.get_ref().as_str().map(str::to_owned), "a string"),
+        };
+        let Some(text) = text else {
+            let text = format!("expected {wanted}, found {}", article(value.get_ref().type_str()));
             return self.problem_at(Some(line), key, &text, None);
         };
-        match values::check(known.kind, text) {
+        match values::check(known.kind, &text) {
             Ok(()) => {
                 let place = Place { path: self.name.to_owned(), line: Some(line) };
-                self.entries.push(Entry {
-                    key: key.to_owned(),
-                    value: text.to_owned(),
-                    origin: Origin::File(place),
-                });
+                self.entries.push(Entry { key: key.to_owned(), value: text, origin: Origin::File(place) });
             }
             Err(why) => self.problem_at(Some(line), key, &why, None),
         }
@@ -124,6 +124,11 @@ impl Reader<'_> {
         let message = if key.is_empty() { message.to_owned() } else { format!("{key}: {message}") };
         self.problems.push(Problem { place: Place { path: self.name.to_owned(), line }, message, hint });
     }
+}
+
+/// TOML also writes numbers as `0x10`.
+fn decimal(number: &toml::de::DeInteger<'_>) -> Option<String> {
+    i128::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
 }
 
 fn article(type_name: &str) -> String {
@@ -176,6 +181,33 @@ mod tests {
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].starts_with("x.toml:3: "), "{problems:?}");
         assert_eq!(entries[0].key, "overlay.root.fallback");
+    }
+
+    #[test]
+    fn tables_below_an_overlay() {
+        let (entries, problems) =
+            read("[overlay.root.reset]\nundo = \"always\"\n\n[overlay.root.snapshots]\nlimit = 3\n");
+        assert!(problems.is_empty(), "{problems:?}");
+        let pairs: Vec<_> = entries.iter().map(|e| (e.key.as_str(), e.value.as_str())).collect();
+        assert!(pairs.contains(&("overlay.root.snapshots.limit", "3")), "{pairs:?}");
+        assert!(pairs.contains(&("overlay.root.reset.undo", "always")), "{pairs:?}");
+        let (_, problems) = read("[overlay.root.snapshots]\nlimt = 3\n");
+        assert_eq!(
+            problems,
+            [
+                "x.toml:2: overlay.root.snapshots.limt: unknown key; did you mean \"overlay.root.snapshots.limit\"?"
+            ]
+        );
+        let (_, problems) = read("[overlay.root.snapshots]\nlimit = \"3\"\nmin-free = 10\n");
+        assert_eq!(
+            problems,
+            [
+                "x.toml:2: overlay.root.snapshots.limit: expected a number, found a string",
+                "x.toml:3: overlay.root.snapshots.min-free: expected a string, found an integer",
+            ]
+        );
+        assert_eq!(read("[overlay.root.snapshots]\nlimit = -1\n").1.len(), 1);
+        assert_eq!(read("[overlay.root.rest]\nundo = \"never\"\n").1.len(), 1);
     }
 
     #[test]

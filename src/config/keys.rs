@@ -17,6 +17,12 @@ pub enum Kind {
     RelativePath,
     /// Comma-separated mount options.
     MountOptions,
+    /// `never`, `always`, or a time span.
+    Undo,
+    /// A whole number, written without quotes.
+    Number,
+    /// `0%` to `100%`.
+    Percent,
 }
 
 /// One key.
@@ -51,6 +57,9 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.mode", Kind::Choice(MODES), "persistent", "mode"),
     key("overlay.*.size", Kind::Size, "50%", "size"),
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
+    key("overlay.*.reset.undo", Kind::Undo, "7d", ""),
+    key("overlay.*.snapshots.limit", Kind::Number, "10", ""),
+    key("overlay.*.snapshots.min-free", Kind::Percent, "10%", ""),
 ];
 
 /// Keys that have a meaning for the overlay `root` alone.

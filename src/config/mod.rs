@@ -12,5 +12,5 @@ pub mod settings;
 pub mod values;
 
 pub use load::{Loaded, Problem, Shown, load};
-pub use settings::{Config, Fallback, Format, Fsck, Mode, Overlay, State};
+pub use settings::{Config, Fallback, Format, Fsck, Mode, Overlay, Retention, State, Undo};
 pub use values::Size;

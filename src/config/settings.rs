@@ -38,6 +38,9 @@ impl Config {
 pub struct State {
     /// The device; none keeps everything in RAM.
     pub device: Option<DeviceSpec>,
+    /// Whether somebody set it: a default that is not there is nothing to wait for, nor to complain about, where a
+    /// state device is not needed.
+    pub device_set: bool,
     /// Directory of the store on its filesystem.
     pub path: PathBuf,
     /// Expected filesystem type; none takes what is there.
@@ -65,6 +68,30 @@ pub struct Overlay {
     pub size: Size,
     /// What to mount when the mode can not be had.
     pub fallback: Fallback,
+    /// How long the generation that a reset or a restore left can be gone back to.
+    pub undo: Undo,
+    /// How many snapshots are kept.
+    pub snapshots: Retention,
+}
+
+/// `[overlay.NAME.snapshots]`: which snapshots retention removes, the oldest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// So many unprotected ones are kept; 0: all.
+    pub limit: u64,
+    /// The part of the state filesystem that a snapshot leaves free, in percent.
+    pub min_free: u8,
+}
+
+/// How long the generation that was left is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Not at all.
+    Never,
+    /// Until it is left again, or space is needed.
+    Always,
+    /// So long.
+    For(Duration),
 }
 
 /// What an overlay is.
@@ -132,6 +159,7 @@ pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> 
     let duration = |key: &str| values::parse_duration(get(key)).unwrap_or_default();
     let state = State {
         device: DeviceSpec::parse(get("state.device")).ok(),
+        device_set: entries.contains_key("state.device"),
         path: PathBuf::from(word("state.path")),
         fstype: Some(word("state.fstype")).filter(|t| t != "auto"),
         options: word("state.options"),
@@ -163,6 +191,11 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
             "read-only" => Fallback::ReadOnly,
             "fail" => Fallback::Fail,
             _ => Fallback::Volatile,
+        },
+        undo: values::parse_undo(get("reset.undo")).unwrap_or(Undo::Always),
+        snapshots: Retention {
+            limit: get("snapshots.limit").parse().unwrap_or_default(),
+            min_free: values::parse_percent(get("snapshots.min-free")).unwrap_or_default(),
         },
     }
 }

@@ -4,6 +4,7 @@ use std::path::{Component, Path};
 use std::time::Duration;
 
 use super::keys::{Kind, nearest};
+use super::settings::Undo;
 use crate::sys::block::DeviceSpec;
 
 /// A cap for a volatile upper.
@@ -36,6 +37,11 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Device => DeviceSpec::parse(text).map(drop),
         Kind::RelativePath => check_relative(text),
         Kind::MountOptions => check_mount_options(text),
+        Kind::Undo => parse_undo(text).map(drop),
+        Kind::Number => {
+            text.parse::<u64>().map(drop).map_err(|_| format!("\"{text}\" is not a number from 0 on"))
+        }
+        Kind::Percent => parse_percent(text).map(drop),
     }
 }
 
@@ -58,6 +64,25 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = rest[letters..].trim_start();
     }
     Ok(total)
+}
+
+/// Parses `never`, `always`, `7d`.
+pub fn parse_undo(text: &str) -> Result<Undo, String> {
+    match text {
+        "never" => Ok(Undo::Never),
+        "always" => Ok(Undo::Always),
+        _ => parse_duration(text)
+            .map(Undo::For)
+            .map_err(|_| format!("\"{text}\" is not \"never\", \"always\" or a time span such as \"7d\"")),
+    }
+}
+
+/// Parses `0%` to `100%`.
+pub fn parse_percent(text: &str) -> Result<u8, String> {
+    let percent = text.strip_suffix('%').and_then(|digits| digits.parse().ok());
+    percent
+        .filter(|p| *p <= 100)
+        .ok_or_else(|| format!("\"{text}\" is not a percentage from \"0%\" to \"100%\""))
 }
 
 /// Parses `50%`, `512M`, `1G`, `4096`.
@@ -145,6 +170,21 @@ mod tests {
         assert_eq!(parse_size("1GiB").unwrap(), Size::Bytes(1 << 30));
         for bad in ["", "0%", "101%", "-1", "5X", "12", "99999999999T"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn retention() {
+        assert_eq!(parse_undo("never").unwrap(), Undo::Never);
+        assert_eq!(parse_undo("7d").unwrap(), Undo::For(Duration::from_secs(7 * 86_400)));
+        assert!(parse_undo("ever").unwrap_err().contains("\"never\", \"always\""));
+        assert_eq!(parse_percent("0%").unwrap(), 0);
+        for bad in ["", "%", "101%", "-1%", "10"] {
+            assert!(parse_percent(bad).is_err(), "{bad}");
+        }
+        assert!(check(Kind::Number, "0").is_ok());
+        for bad in ["-1", "1.5", "ten"] {
+            assert!(check(Kind::Number, bad).is_err(), "{bad}");
         }
     }
 

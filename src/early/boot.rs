@@ -4,7 +4,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::state::{self, Brought};
+use super::state::{self, Brought, Need};
 use crate::config::{self, Config, Mode};
 use crate::error::{Error, Result};
 use crate::exec::mounts::{self, Places};
@@ -40,11 +40,8 @@ pub fn run(sysroot: &Path) -> Result<()> {
     };
     let state_at = run.join("overlayd/state");
     make_run_dir(&run.join("overlayd")).unwrap_or_else(|e| tracing::error!("{e}"));
-    let brought = if wants_disk(&loaded.config, &config_problems) {
-        state::bring_up(&loaded.config.state, &facts.base, &state_at, &Paths::default())
-    } else {
-        Brought { disk: Disk::NotWanted, state: None, waited: Duration::ZERO, problems: Vec::new() }
-    };
+    let need = need(&loaded.config, &config_problems);
+    let brought = state::bring_up(&loaded.config.state, need, &facts.base, &state_at, &Paths::default());
     let places = Places {
         name: facts.name.clone(),
         sysroot: sysroot.to_owned(),
@@ -80,8 +77,15 @@ fn make_run_dir(path: &Path) -> Result<()> {
         .map_err(|e| Error::io("make", path, e))
 }
 
-fn wants_disk(config: &Config, problems: &[String]) -> bool {
-    problems.is_empty() && config.root().mode == Mode::Persistent
+/// A volatile root starts from what was committed, if there is a store; a default device may just not be there.
+fn need(config: &Config, problems: &[String]) -> Need {
+    match config.root().mode {
+        _ if !problems.is_empty() => Need::Nothing,
+        Mode::Persistent => Need::Required,
+        Mode::Volatile if config.state.device_set => Need::Required,
+        Mode::Volatile => Need::Optional,
+        Mode::ReadOnly | Mode::Off => Need::Nothing,
+    }
 }
 
 /// The plan, or the fallback, or at the very least the base as it is.
@@ -123,9 +127,7 @@ fn with_store((plan, mut problems): (BootPlan, Vec<String>), places: &Places) ->
 fn execute(plan: &BootPlan, places: &Places) -> Result<Vec<String>> {
     // The lock lies in the store: while that is being made there is nothing to guard.
     let lock = match &places.layout {
-        Some(layout) if plan.mode == Mode::Persistent && read::exists(layout)? => {
-            Some(StoreLock::exclusive(layout)?)
-        }
+        Some(layout) if plan.reason.is_none() && read::exists(layout)? => Some(StoreLock::exclusive(layout)?),
         _ => None,
     };
     let problems = mounts::run(places, &plan.steps);
@@ -147,10 +149,15 @@ fn handoff(
         configured: config.root().mode,
         mode: plan.mode,
         reason: plan.reason,
-        lowers: vec![facts.base.lower.clone()],
+        lowers: plan
+            .snapshot
+            .map(|id| format!("snapshot:{id}"))
+            .into_iter()
+            .chain([facts.base.lower.clone()])
+            .collect(),
         base: facts.base.identity.clone(),
         generation: plan.generation,
-        snapshot: None,
+        snapshot: plan.snapshot,
         options: plan.options,
         executed: plan.executes,
     };

@@ -26,27 +26,45 @@ pub struct Brought {
     pub problems: Vec<String>,
 }
 
+/// Whether the boot can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It is not looked for.
+    Nothing,
+    /// It is taken if it is there.
+    Optional,
+    /// It is waited for, and missed.
+    Required,
+}
+
 /// Brings the state filesystem up at `at`. Never fails: the reason is part of the result.
-pub fn bring_up(config: &State, base: &Base, at: &Path, paths: &Paths) -> Brought {
+pub fn bring_up(config: &State, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
     let mut brought =
         Brought { disk: Disk::NotWanted, state: None, waited: Duration::ZERO, problems: Vec::new() };
-    let Some(spec) = &config.device else { return brought };
-    brought.disk = match wait(config, spec, paths, &mut brought.waited) {
-        Ok(node) => match mount(config, spec, &node, base, at, &mut brought) {
-            Ok(disk) => disk,
-            Err(e) => Disk::Unavailable(e),
-        },
-        Err(e) => Disk::Unavailable(e),
+    let Some(spec) = config.device.as_ref().filter(|_| need != Need::Nothing) else { return brought };
+    let mut bring = || match wait(config, spec, need, paths, &mut brought.waited)? {
+        Some(node) => mount(config, spec, &node, base, at, &mut brought),
+        None => Ok(Disk::NotWanted),
     };
+    brought.disk = bring().unwrap_or_else(Disk::Unavailable);
     brought
 }
 
-fn wait(config: &State, spec: &DeviceSpec, paths: &Paths, waited: &mut Duration) -> Result<PathBuf> {
-    let found = block::wait_for(spec, paths, config.timeout)?;
+/// The device's node; none if it is not there and that is well.
+fn wait(
+    config: &State,
+    spec: &DeviceSpec,
+    need: Need,
+    paths: &Paths,
+    waited: &mut Duration,
+) -> Result<Option<PathBuf>> {
+    let patience = if need == Need::Optional { Duration::ZERO } else { config.timeout };
+    let found = block::wait_for(spec, paths, patience)?;
     *waited = found.waited;
     let unavailable = |message: String| Error::new(Kind::StoreUnavailable, message);
     match found.search {
-        Search::Found(node) => Ok(node),
+        Search::Found(node) => Ok(Some(node)),
+        Search::Missing if need == Need::Optional => Ok(None),
         Search::Missing => Err(unavailable(format!("no device {spec} came up within {:?}", config.timeout))),
         Search::Ambiguous(nodes) => {
             let nodes: Vec<String> = nodes.iter().map(|n| n.display().to_string()).collect();

@@ -20,8 +20,16 @@ pub fn apply(layout: &Layout, step: &Step) -> Result<bool> {
         Step::FillReserve(bytes) => reserve::fill(layout, *bytes)?,
         Step::ReleaseReserve => reserve::release(layout)?,
         Step::ReleaseSpare => reserve::release_spare(layout)?,
+        Step::MakeOverlay(overlay) => write::make_overlay(layout, overlay)?,
         Step::MakeGeneration(overlay, record) => write::make_generation(layout, overlay, record)?,
         Step::PointCurrent(overlay, number) => write::point_current(layout, overlay, *number)?,
+        Step::PointBaseline(overlay, snapshot) => write::point_baseline(layout, overlay, *snapshot)?,
+        Step::TakeSnapshotNumber(overlay, id) => write::take_snapshot_number(layout, overlay, *id)?,
+        Step::PrepareSeal(overlay, record) => write::prepare_seal(layout, overlay, record)?,
+        Step::SealFiles { overlay, generation, snapshot } => {
+            write::seal_files(layout, overlay, *generation, *snapshot)?;
+        }
+        Step::DiscardSnapshot(overlay, name) => write::discard_snapshot(layout, overlay, name)?,
         Step::WriteRequest(overlay, record) => write::write_request(layout, overlay, record)?,
         Step::WriteOutcome(overlay, record) => write::write_outcome(layout, overlay, record)?,
         Step::Discard(overlay, name) => write::discard(layout, overlay, name)?,

@@ -12,7 +12,7 @@ pub mod snapshot;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::Mode;
+use crate::config::{Mode, Undo};
 use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Step};
 use crate::store::records::RequestRecord;
@@ -58,8 +58,10 @@ pub fn preview_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Previe
     refuse_in_memory(site, overlay, "reset")?;
     let view = open(&site.store)?;
     let now = observe::moment();
-    let planned = plan::reset::request(&view, overlay, &asked.by, &now)?;
-    let execution = plan::reset::execution(&view, overlay, &planned.request, &observe::unknown_base(), &now)?;
+    let planned = plan::request::reset(&view, overlay, &asked.by, &now)?;
+    let base = observe::unknown_base();
+    let scene = plan::execute::Scene { base: &base, now: &now, undo: Undo::Always, low: false };
+    let execution = plan::execute::execution(&view, overlay, &planned.request, &scene)?;
     Ok(Preview { now: planned.steps, at_boot: [execution.before, execution.after].concat() })
 }
 
@@ -78,7 +80,7 @@ pub fn request_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Planne
     let layout = Layout::new(&site.store);
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
-    let planned = plan::reset::request(&view, overlay, &asked.by, &observe::moment())?;
+    let planned = plan::request::reset(&view, overlay, &asked.by, &observe::moment())?;
     exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
 }
@@ -106,7 +108,7 @@ fn refuse_in_memory(site: &Site, overlay: &str, verb: &str) -> Result<()> {
 /// Takes the pending request of `overlay` back. A damaged one is set aside, not read.
 pub fn cancel(store: &Path, overlay: &str) -> Result<Vec<Step>> {
     let _lock = StoreLock::exclusive(&Layout::new(store))?;
-    let steps = plan::reset::cancel(&open(store)?, overlay)?;
+    let steps = plan::request::cancel(&open(store)?, overlay)?;
     exec::store::run(&Layout::new(store), &steps)?;
     Ok(steps)
 }

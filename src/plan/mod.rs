@@ -1,7 +1,10 @@
 //! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
 
 pub mod boot;
-pub mod reset;
+pub mod execute;
+mod persistent;
+pub mod request;
+pub mod retain;
 pub mod state;
 pub mod steps;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::store::records::{GenerationRecord, OutcomeRecord, RequestRecord, StoreRecord};
+use crate::store::records::{GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
 use crate::sys::overlay::Overlay;
 
 /// One thing to do. Each may be repeated after an interruption.
@@ -42,16 +42,36 @@ pub enum Step {
     ReleaseReserve,
     /// Give the part of the ballast free that an ordinary boot or a request may use up.
     ReleaseSpare,
+    /// Make the directories of an overlay.
+    MakeOverlay(String),
     /// Make a generation with an empty upper.
     MakeGeneration(String, GenerationRecord),
     /// Move the pointer of an overlay to a generation.
     PointCurrent(String, u64),
+    /// Move the baseline to a snapshot, or to the bare image.
+    PointBaseline(String, Option<u64>),
+    /// Record that this number, and those below it, belong to snapshots.
+    TakeSnapshotNumber(String, u64),
+    /// Make the snapshot that a generation is to become: whole where the filesystem can copy it in constant time, else
+    /// without the files.
+    PrepareSeal(String, SnapshotRecord),
+    /// Move the files of a generation to the snapshot that waits for them, unless it has them.
+    SealFiles {
+        /// The overlay.
+        overlay: String,
+        /// Where they lie.
+        generation: u64,
+        /// Where they go.
+        snapshot: u64,
+    },
     /// Write a request.
     WriteRequest(String, RequestRecord),
     /// Write how a request ended.
     WriteOutcome(String, OutcomeRecord),
     /// Rename a directory of `generations/` into the trash.
     Discard(String, String),
+    /// Rename a directory of `snapshots/` into the trash.
+    DiscardSnapshot(String, String),
     /// Remove the request.
     RemoveRequest(String),
     /// Rename an unreadable request out of the way.
@@ -98,8 +118,25 @@ impl fmt::Display for Step {
             Step::FillReserve(bytes) => write!(f, "set {bytes} bytes aside for a reset on a full disk"),
             Step::ReleaseReserve => f.write_str("release what was set aside for a reset on a full disk"),
             Step::ReleaseSpare => f.write_str("release the spare part of what was set aside"),
+            Step::MakeOverlay(overlay) => write!(f, "make the directories of {overlay}"),
             Step::MakeGeneration(overlay, record) => {
-                write!(f, "make generation {} of {overlay} on {}", record.number, record.base)
+                write!(f, "make generation {} of {overlay} on ", record.number)?;
+                record.snapshot.map_or(Ok(()), |id| write!(f, "snapshot {id} and "))?;
+                f.write_str(&record.base)
+            }
+            Step::PointBaseline(overlay, Some(id)) => {
+                write!(f, "make snapshot {id} of {overlay} the baseline")
+            }
+            Step::PointBaseline(overlay, None) => write!(f, "make the bare image the baseline of {overlay}"),
+            Step::TakeSnapshotNumber(overlay, id) => {
+                write!(f, "take number {id} for a snapshot of {overlay}")
+            }
+            Step::PrepareSeal(overlay, record) => write!(f, "prepare snapshot {} of {overlay}", record.id),
+            Step::SealFiles { overlay, generation, snapshot } => {
+                write!(f, "make the files of generation {generation} of {overlay} snapshot {snapshot}")
+            }
+            Step::DiscardSnapshot(overlay, name) => {
+                write!(f, "move snapshot {name} of {overlay} to the trash")
             }
             Step::PointCurrent(overlay, number) => {
                 write!(f, "make generation {number} of {overlay} the live one")

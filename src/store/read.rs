@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::layout::{Layout, is_overlay_name};
 use super::records::{
-    self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord,
+    self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SEALED, SnapshotRecord, StoreRecord,
 };
 use super::reserve;
 use crate::error::{Error, Kind, Result};
@@ -43,6 +43,8 @@ pub struct OverlayView {
     pub snapshots: BTreeMap<u64, Result<SnapshotRecord>>,
     /// Directories in `snapshots/` that were never finished.
     pub unfinished_snapshots: Vec<String>,
+    /// Snapshots that are to be sealed, by number, and the generation in which their files still lie.
+    pub sealing: BTreeMap<u64, u64>,
     /// The highest number a snapshot ever had, as far as it is recorded.
     pub last_snapshot: u64,
     /// The pending request.
@@ -60,6 +62,8 @@ pub struct GenerationView {
     pub record: Result<GenerationRecord>,
     /// Whether the upper holds nothing.
     pub empty: bool,
+    /// Whether its files became a snapshot, so that it is left without.
+    pub husk: bool,
 }
 
 impl OverlayView {
@@ -72,6 +76,7 @@ impl OverlayView {
             baseline: Ok(None),
             snapshots: BTreeMap::new(),
             unfinished_snapshots: Vec::new(),
+            sealing: BTreeMap::new(),
             last_snapshot: 0,
             request: None,
             outcome: None,
@@ -167,6 +172,7 @@ fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
             None => view.unfinished_snapshots.push(entry),
         }
     }
+    look_for_seals(layout, name, &mut view);
     view.last_snapshot = load_pointer(&layout.last_snapshot(name), "a snapshot").ok().flatten().unwrap_or(0);
     view.request = load_optional(&layout.request(name));
     view.outcome = load_optional(&layout.outcome(name));
@@ -220,7 +226,27 @@ fn load_generation(layout: &Layout, name: &str, number: u64) -> GenerationView {
         missing.map_or(Ok(record), |d| Err(Error::damaged(d, None, "missing, or not a directory")))
     });
     let empty = fs::read_dir(layout.upper(name, number)).is_ok_and(|mut d| d.next().is_none());
-    GenerationView { record, empty }
+    GenerationView { record, empty, husk: false }
+}
+
+/// A seal moves the files of a generation to the snapshot by one rename: they lie either there or here.
+fn look_for_seals(layout: &Layout, name: &str, view: &mut OverlayView) {
+    for (&id, found) in &view.snapshots {
+        let record = match found {
+            Ok(record) => Some(record.clone()),
+            Err(_) => load_optional(&layout.snapshot_record(name, id)).and_then(Result::ok),
+        };
+        let sealed = record.filter(|r| r.strategy == SEALED && r.id == id).and_then(|r| r.generation);
+        let Some(generation) = sealed else { continue };
+        let is_here = layout.upper(name, generation).is_dir();
+        match view.generations.get_mut(&generation) {
+            Some(husk) if found.is_ok() && !is_here => husk.husk = true,
+            Some(_) if is_here && !layout.snapshot_fs(name, id).exists() => {
+                view.sealing.insert(id, generation);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn load_optional<T: DeserializeOwned>(path: &Path) -> Option<Result<T>> {

@@ -11,6 +11,9 @@ pub const FORMAT: u32 = 1;
 /// The version of every record below.
 pub const RECORD_VERSION: u32 = 1;
 
+/// The strategy of a snapshot that was the upper itself, taken as a whole by a boot.
+pub const SEALED: &str = "sealed";
+
 /// `store.toml`: what makes a directory a store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,7 +72,8 @@ pub struct SnapshotRecord {
     pub strategy: String,
     /// `atomic` or `per-file`.
     pub consistency: String,
-    /// Everything below the top directory.
+    /// Everything below the top directory. A sealed snapshot was never walked, and says 0 here and in `bytes`: then
+    /// both are unknown.
     pub entries: u64,
     /// Bytes in regular files, hard links counted once.
     pub bytes: u64,
@@ -181,8 +185,14 @@ pub struct OutcomeRecord {
     /// The generation that was left, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_generation: Option<u64>,
-    /// The generation that was made.
+    /// The generation that was made, or gone back to; of a failed request: the one that stayed.
     pub to_generation: u64,
+    /// Of a snapshot, or a failed request: the generation that an undo still goes back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_generation: Option<u64>,
+    /// Since when that one is retained, Unix time in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo_since: Option<u64>,
 }
 
 /// Parses a record; the error names file and line.

@@ -1,11 +1,12 @@
 //! Deleting trees that were renamed into `trash/`: fd-relative, of any depth, resumable, never across a mount.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use crate::error::Result;
 use crate::store::Layout;
 use crate::store::read;
-use crate::sys::tree;
+use crate::sys::{btrfs, tree};
 
 /// How far a deletion is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub fn empty(layout: &Layout, on_progress: &mut OnProgress<'_>) -> Result<Delete
         for entry in read::trash_entries(layout, &name)? {
             let before = deleted.entries;
             let mut report = |entries: u64| on_progress(Deleted { entries: before + entries, ..deleted });
-            match tree::remove(&trash.join(entry), &mut report)? {
+            match remove(&trash.join(entry), &mut report)? {
                 tree::Removed::All(entries) => {
                     deleted.entries += entries;
                     deleted.trees += 1;
@@ -42,4 +43,12 @@ pub fn empty(layout: &Layout, on_progress: &mut OnProgress<'_>) -> Result<Delete
         }
     }
     Ok(deleted)
+}
+
+/// Removes one tree of the store, which need not exist: a subvolume as a whole, anything else entry by entry.
+pub fn remove(path: &Path, on_progress: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<tree::Removed> {
+    match btrfs::destroy(path)? {
+        true => Ok(tree::Removed::All(1)),
+        false => tree::remove(path, on_progress),
+    }
 }

@@ -3,18 +3,18 @@
 use std::fs::{self, DirBuilder};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::layout::Layout;
-use super::records::{self, GenerationRecord, OutcomeRecord, RequestRecord, StoreRecord};
-use super::reserve;
+use super::records::{self, GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
+use super::{reserve, trash};
 use crate::error::{Error, Kind, Result};
-use crate::sys::{atomic, tree};
+use crate::sys::{atomic, btrfs};
 
 /// Makes the whole store beside its place and renames it there: it exists wholly or not at all.
 pub fn create_store(layout: &Layout, record: &StoreRecord) -> Result<()> {
     let temporary = Layout::new(layout.root().with_extension("new"));
-    tree::remove(temporary.root(), &mut |_| ControlFlow::Continue(()))?;
+    trash::remove(temporary.root(), &mut |_| ControlFlow::Continue(()))?;
     make_dir(temporary.root(), 0o700)?;
     make_dir(&temporary.overlays(), 0o700)?;
     atomic::write(&temporary.record(), &records::render(&temporary.record(), record)?)?;
@@ -22,30 +22,106 @@ pub fn create_store(layout: &Layout, record: &StoreRecord) -> Result<()> {
     atomic::rename(temporary.root(), layout.root())
 }
 
-/// Makes a generation beside its place and renames it there.
-pub fn make_generation(layout: &Layout, overlay: &str, record: &GenerationRecord) -> Result<()> {
-    for directory in [layout.overlay(overlay), layout.generations(overlay), layout.trash(overlay)] {
+/// Makes an overlay's directories.
+pub fn make_overlay(layout: &Layout, overlay: &str) -> Result<()> {
+    for directory in [
+        layout.overlay(overlay),
+        layout.generations(overlay),
+        layout.snapshots(overlay),
+        layout.trash(overlay),
+    ] {
         make_dir(&directory, 0o700)?;
     }
+    atomic::sync_dir(&layout.overlay(overlay))?;
+    atomic::sync_dir(&layout.overlays())
+}
+
+/// Makes a generation beside its place and renames it there; on btrfs it is a subvolume.
+pub fn make_generation(layout: &Layout, overlay: &str, record: &GenerationRecord) -> Result<()> {
+    make_overlay(layout, overlay)?;
     let place = layout.generation(overlay, record.number);
     if place.exists() {
         return Ok(());
     }
     let temporary = place.with_extension("new");
-    tree::remove(&temporary, &mut |_| ControlFlow::Continue(()))?;
-    make_dir(&temporary, 0o700)?;
+    make_volume(&temporary)?;
     // The upper's own mode is that of the merged root.
     make_dir(&temporary.join("fs"), 0o755)?;
     make_dir(&temporary.join("work"), 0o700)?;
     let path = temporary.join("generation.toml");
     atomic::write(&path, &records::render(&path, record)?)?;
-    atomic::rename(&temporary, &place)?;
-    atomic::sync_dir(&layout.overlay(overlay))
+    atomic::sync_dir(&temporary)?;
+    atomic::rename(&temporary, &place)
 }
 
 /// Moves the pointer: the one rename by which the overlay changes (invariant 2).
 pub fn point_current(layout: &Layout, overlay: &str, number: u64) -> Result<()> {
     atomic::write(&layout.current(overlay), &format!("{number}\n"))
+}
+
+/// Moves the baseline; none is the bare image.
+pub fn point_baseline(layout: &Layout, overlay: &str, snapshot: Option<u64>) -> Result<()> {
+    match snapshot {
+        Some(id) => atomic::write(&layout.baseline(overlay), &format!("{id}\n")),
+        None => atomic::remove(&layout.baseline(overlay)),
+    }
+}
+
+/// Records that the numbers up to `id` were given to snapshots: none is used again.
+pub fn take_snapshot_number(layout: &Layout, overlay: &str, id: u64) -> Result<()> {
+    atomic::write(&layout.last_snapshot(overlay), &format!("{id}\n"))
+}
+
+/// Makes `snapshots/<id>.new`, empty, in place of what may have been left there; on btrfs a subvolume.
+pub fn begin_snapshot(layout: &Layout, overlay: &str, id: u64) -> Result<PathBuf> {
+    make_overlay(layout, overlay)?;
+    let temporary = layout.new_snapshot(overlay, id);
+    make_volume(&temporary)?;
+    Ok(temporary)
+}
+
+/// Puts the record into `snapshots/<id>.new`, and renames that to its place once all of it is durable.
+pub fn finish_snapshot(layout: &Layout, overlay: &str, record: &SnapshotRecord) -> Result<()> {
+    let temporary = layout.new_snapshot(overlay, record.id);
+    let path = temporary.join("snapshot.toml");
+    atomic::write(&path, &records::render(&path, record)?)?;
+    reserve::sync_filesystem(&temporary)?;
+    atomic::rename(&temporary, &layout.snapshot(overlay, record.id))
+}
+
+/// Replaces the record of a snapshot.
+pub fn write_snapshot_record(layout: &Layout, overlay: &str, record: &SnapshotRecord) -> Result<()> {
+    let path = layout.snapshot_record(overlay, record.id);
+    atomic::write(&path, &records::render(&path, record)?)
+}
+
+/// Makes the snapshot that generation `record.generation` is to become. Where that is a subvolume, a copy of it is
+/// whole at once; elsewhere the snapshot waits, without its files, for [`seal_files`].
+pub fn prepare_seal(layout: &Layout, overlay: &str, record: &SnapshotRecord) -> Result<()> {
+    if layout.snapshot(overlay, record.id).exists() {
+        return Ok(());
+    }
+    make_overlay(layout, overlay)?;
+    let temporary = layout.new_snapshot(overlay, record.id);
+    let from = layout.generation(overlay, record.generation.unwrap_or_default());
+    remove_all(&temporary)?;
+    if btrfs::copy(&from, &temporary)? {
+        atomic::remove(&temporary.join("generation.toml"))?;
+        remove_all(&temporary.join("work"))?;
+    } else {
+        // No subvolume, even if it could be one: the files come by a rename, which does not cross subvolumes.
+        make_dir(&temporary, 0o700)?;
+    }
+    finish_snapshot(layout, overlay, record)
+}
+
+/// Moves the files of a generation to the snapshot that waits for them.
+pub fn seal_files(layout: &Layout, overlay: &str, generation: u64, snapshot: u64) -> Result<()> {
+    let files = layout.snapshot_fs(overlay, snapshot);
+    match files.exists() {
+        true => Ok(()),
+        false => atomic::rename(&layout.upper(overlay, generation), &files),
+    }
 }
 
 /// Writes the request; on a full disk into the block and inode that the reserve holds for it.
@@ -81,9 +157,18 @@ pub fn set_request_aside(layout: &Layout, overlay: &str) -> Result<()> {
     atomic::rename(&layout.request(overlay), &layout.overlay(overlay).join("request.toml.damaged"))
 }
 
-/// Renames `generations/<name>` into the trash, under a name that is free there.
+/// Renames `generations/<name>` into the trash.
 pub fn discard(layout: &Layout, overlay: &str, name: &str) -> Result<()> {
-    let from = layout.generations(overlay).join(name);
+    throw_away(layout, overlay, &layout.generations(overlay).join(name), name)
+}
+
+/// Renames `snapshots/<name>` into the trash.
+pub fn discard_snapshot(layout: &Layout, overlay: &str, name: &str) -> Result<()> {
+    throw_away(layout, overlay, &layout.snapshots(overlay).join(name), &format!("snapshot-{name}"))
+}
+
+/// Renames `from` into the trash, under a name that is free there.
+fn throw_away(layout: &Layout, overlay: &str, from: &Path, name: &str) -> Result<()> {
     if !from.exists() {
         return Ok(());
     }
@@ -95,7 +180,24 @@ pub fn discard(layout: &Layout, overlay: &str, name: &str) -> Result<()> {
         }
         to = layout.trash(overlay).join(format!("{name}.{i}"));
     }
-    atomic::rename(&from, &to)
+    atomic::rename(from, &to)
+}
+
+/// A private directory, empty, in place of whatever was there; on btrfs a subvolume, so that it can be copied and
+/// deleted as a whole. Where one can not be made, a directory does as well, only slower.
+fn make_volume(path: &Path) -> Result<()> {
+    remove_all(path)?;
+    match btrfs::create(path) {
+        Ok(true) => fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+            .map_err(|e| Error::io("set the mode of", path, e)),
+        Ok(false) => make_dir(path, 0o700),
+        Err(e) if e.kind() == Kind::InsufficientSpace => make_dir(path, 0o700),
+        Err(e) => Err(e),
+    }
+}
+
+fn remove_all(path: &Path) -> Result<()> {
+    trash::remove(path, &mut |_| ControlFlow::Continue(())).map(drop)
 }
 
 /// A directory of exactly this mode; an existing one is left as it is.

@@ -2,6 +2,7 @@
 
 pub mod atomic;
 pub mod block;
+pub mod btrfs;
 pub mod gpt;
 pub mod inroot;
 pub mod lock;

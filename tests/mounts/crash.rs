@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use overlayd::config::Undo;
 use overlayd::exec;
 use overlayd::observe::{self, Base};
+use overlayd::plan::execute::Scene;
 use overlayd::plan::{self, Step};
 use overlayd::store::{Layout, read};
 
@@ -14,7 +16,9 @@ fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let view = read::load(layout).unwrap();
     let request = view.overlays["root"].request.clone().unwrap().unwrap();
     let base = Base { identity: base.to_owned(), ..Base::default() };
-    let execution = plan::reset::execution(&view, "root", &request, &base, &observe::moment()).unwrap();
+    let now = observe::moment();
+    let scene = Scene { base: &base, now: &now, undo: Undo::Never, low: false };
+    let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }
 

@@ -1,0 +1,352 @@
+//! How a boot carries a request out. Each prefix of the steps leaves the old or the new generation whole, repeating
+//! converges, and nothing is given up before the new one has proved to work.
+//!
+//! A new generation carries the request's id. If the power goes after the pointer moved, the next boot sees that id
+//! on the live generation, and only finishes: the request fires once (invariant 5). An undo makes no generation; it
+//! is done if the one it names is live.
+
+use super::request::find;
+use super::{Refusal, Step, retain};
+use crate::config::Undo;
+use crate::error::{Error, Kind, Result};
+use crate::observe::{Base, Moment};
+use crate::store::records::{
+    Action, GenerationRecord, OutcomeRecord, RECORD_VERSION, RequestRecord, SEALED, SnapshotRecord,
+};
+use crate::store::{OverlayView, StoreView};
+use crate::sys::overlay::OPTIONS;
+
+/// What a boot knows besides the store and the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The base that is mounted.
+    pub base: &'a Base,
+    /// Now.
+    pub now: &'a Moment,
+    /// How long the generation that is left is retained.
+    pub undo: Undo,
+    /// Whether space is short: then nothing is retained.
+    pub low: bool,
+}
+
+/// How a boot carries a request out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execution {
+    /// The generation that becomes live.
+    pub number: u64,
+    /// The snapshot that it stands on.
+    pub snapshot: Option<u64>,
+    /// Its overlayfs options.
+    pub options: String,
+    /// Identity of the base that it was made on.
+    pub base: String,
+    /// What is not as it should be, and does not stop it.
+    pub problems: Vec<String>,
+    /// Steps before the overlay is mounted: the new generation, the pointer.
+    pub before: Vec<Step>,
+    /// Steps once the overlay is mounted and was written to: the outcome, the trash, the request last.
+    pub after: Vec<Step>,
+}
+
+/// The steps by which a boot carries the request out. An error: it can not be; see [`failure`].
+pub fn execution(
+    view: &StoreView,
+    overlay: &str,
+    request: &RequestRecord,
+    scene: &Scene<'_>,
+) -> Result<Execution> {
+    let state = find(view, overlay)?;
+    let current = state.current.as_ref().ok().copied().flatten();
+    let done = current.filter(|n| match request.action {
+        Action::Undo => Some(*n) == request.generation,
+        _ => made_by(state, *n, &request.id),
+    });
+    let from = if done.is_none() { current } else { origin(state, request) };
+    let mut execution = match (done, request.action) {
+        (Some(number), _) => live(overlay, state, number)?,
+        (None, Action::Undo) => back(overlay, state, request)?,
+        (None, Action::Reset) => {
+            let (snapshot, problem) = baseline(state);
+            let new = fresh(overlay, state, request, snapshot, scene);
+            Execution { problems: problem.into_iter().collect(), ..new }
+        }
+        (None, Action::Restore) => {
+            let id = request.snapshot.ok_or_else(|| incomplete("snapshot"))?;
+            usable(state, id)?;
+            fresh(overlay, state, request, Some(id), scene)
+        }
+        (None, Action::Snapshot) => seal(overlay, state, request, scene)?,
+    };
+    execution.after = after(overlay, state, request, &execution, from, scene);
+    Ok(execution)
+}
+
+/// The steps that give up a request that can not be carried out; `live` stays the live generation.
+pub fn failure(
+    overlay: &str,
+    state: &OverlayView,
+    request: &RequestRecord,
+    live: u64,
+    why: &Error,
+    now: &Moment,
+) -> Vec<Step> {
+    let mut record = keeping_way_back(outcome(request, None, live, now), state);
+    record.result = "failed".to_owned();
+    record.message = Some(why.to_string());
+    vec![Step::WriteOutcome(overlay.to_owned(), record), Step::RemoveRequest(overlay.to_owned())]
+}
+
+/// The record of a snapshot that a generation can stand on, or why it can not.
+pub fn usable(state: &OverlayView, id: u64) -> Result<&SnapshotRecord> {
+    match state.snapshots.get(&id) {
+        Some(Ok(record)) => {
+            check_options(&record.options, &format!("snapshot {id}"))?;
+            Ok(record)
+        }
+        Some(Err(damage)) => Err(damage.clone()),
+        None => {
+            let known: Vec<String> = state.snapshots.keys().map(u64::to_string).collect();
+            let known = match known.is_empty() {
+                true => "there is none".to_owned(),
+                false => format!("there are {}", known.join(", ")),
+            };
+            Err(Error::new(Kind::NoSuchSnapshot, format!("there is no snapshot {id}; {known}")))
+        }
+    }
+}
+
+/// The live generation, if a snapshot can be made of its upper as a whole.
+pub fn sealable(state: &OverlayView) -> Result<&GenerationRecord> {
+    let live = state.current.clone()?.and_then(|n| state.generations.get(&n));
+    let Some(generation) = live else {
+        return Err(Error::new(Kind::NothingToDo, "there is no generation that a snapshot could be made of"));
+    };
+    let record = generation.record.as_ref().map_err(Clone::clone)?;
+    match record.snapshot {
+        None => Ok(record),
+        Some(id) => Err(Refusal::new(
+            Kind::Refused,
+            format!(
+                "generation {} stands on snapshot {id}: the two would have to be merged, which no boot waits for",
+                record.number
+            ),
+            "take the snapshot now, without --quiesced",
+        )
+        .into()),
+    }
+}
+
+/// Invariant 9: a layer keeps its options, and none is taken that this version does not know.
+pub fn check_options(options: &str, whose: &str) -> Result<()> {
+    match options.split(',').find(|o| !OPTIONS.split(',').any(|known| known == *o)) {
+        Some(option) => Err(Error::new(
+            Kind::StoreDamaged,
+            format!("the record of {whose} has the mount option \"{option}\", unknown here"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A record for a new generation on `base`.
+pub fn generation(
+    number: u64,
+    base: &Base,
+    now: &Moment,
+    request: Option<String>,
+    snapshot: Option<u64>,
+) -> GenerationRecord {
+    GenerationRecord {
+        version: RECORD_VERSION,
+        number,
+        created: now.unix,
+        base: base.identity.clone(),
+        options: OPTIONS.to_owned(),
+        request,
+        snapshot,
+    }
+}
+
+/// The snapshot that a reset goes back to, and why it is not the one that was chosen.
+pub fn baseline(state: &OverlayView) -> (Option<u64>, Option<String>) {
+    let chosen =
+        state.baseline.clone().and_then(|id| id.map_or(Ok(None), |id| usable(state, id).map(|_| Some(id))));
+    match chosen {
+        Ok(snapshot) => (snapshot, None),
+        Err(e) => (None, Some(format!("the reset went to the bare image, not to the baseline: {e}"))),
+    }
+}
+
+fn incomplete(what: &str) -> Error {
+    Error::new(Kind::StoreDamaged, format!("the request does not say which {what}"))
+}
+
+fn back(overlay: &str, state: &OverlayView, request: &RequestRecord) -> Result<Execution> {
+    let number = request.generation.ok_or_else(|| incomplete("generation"))?;
+    let mut execution = stand(state, number)?;
+    execution.before.push(Step::PointCurrent(overlay.to_owned(), number));
+    Ok(execution)
+}
+
+/// On the live generation, as it is. All that may be left to do is a seal's last rename.
+pub fn live(overlay: &str, state: &OverlayView, number: u64) -> Result<Execution> {
+    let mut execution = stand(state, number)?;
+    let from = execution.snapshot.and_then(|id| state.sealing.get(&id));
+    if let (Some(snapshot), Some(&generation)) = (execution.snapshot, from) {
+        execution.before.push(Step::SealFiles { overlay: overlay.to_owned(), generation, snapshot });
+    }
+    Ok(execution)
+}
+
+/// On a generation that is there.
+fn stand(state: &OverlayView, number: u64) -> Result<Execution> {
+    let Some(found) = state.generations.get(&number) else {
+        return Err(Error::new(Kind::NothingToDo, format!("generation {number} is gone; space was needed")));
+    };
+    let record = found.record.as_ref().map_err(Clone::clone)?;
+    check_options(&record.options, &format!("generation {number}"))?;
+    if let Some(id) = record.snapshot.filter(|id| !state.sealing.contains_key(id)) {
+        usable(state, id).map_err(|e| e.context(format!("generation {number} stands on snapshot {id}")))?;
+    }
+    Ok(Execution {
+        number,
+        snapshot: record.snapshot,
+        options: record.options.clone(),
+        base: record.base.clone(),
+        problems: Vec::new(),
+        before: Vec::new(),
+        after: Vec::new(),
+    })
+}
+
+/// On a new generation with an empty upper.
+fn fresh(
+    overlay: &str,
+    state: &OverlayView,
+    request: &RequestRecord,
+    snapshot: Option<u64>,
+    scene: &Scene<'_>,
+) -> Execution {
+    // One that an interrupted run made, but did not point at, is taken if it is as wanted.
+    let made = |n: &u64| {
+        let record = state.generations.get(n).and_then(|g| g.record.as_ref().ok());
+        made_by(state, *n, &request.id) && record.is_some_and(|r| r.snapshot == snapshot)
+    };
+    let number = state.generations.keys().copied().find(made).unwrap_or_else(|| state.next_number());
+    let record = generation(number, scene.base, scene.now, Some(request.id.clone()), snapshot);
+    Execution {
+        number,
+        snapshot,
+        options: record.options.clone(),
+        base: record.base.clone(),
+        problems: Vec::new(),
+        before: vec![
+            Step::MakeGeneration(overlay.to_owned(), record),
+            Step::PointCurrent(overlay.to_owned(), number),
+        ],
+        after: Vec::new(),
+    }
+}
+
+/// The upper becomes a snapshot by one rename, after everything else: the snapshot without its files, the
+/// generation on it, the pointer. Until that rename the files lie where they were, and whoever finds the pointer
+/// there completes it ([`live`]), with or without the request.
+fn seal(overlay: &str, state: &OverlayView, request: &RequestRecord, scene: &Scene<'_>) -> Result<Execution> {
+    let id = request.snapshot.ok_or_else(|| incomplete("snapshot"))?;
+    let from = sealable(state)?;
+    check_options(&from.options, &format!("generation {}", from.number))?;
+    let ours = match state.snapshots.get(&id) {
+        None => true,
+        Some(Ok(r)) => r.strategy == SEALED && r.generation == Some(from.number),
+        Some(Err(_)) => state.sealing.get(&id) == Some(&from.number),
+    };
+    if !ours {
+        let what = format!("there is a snapshot {id} already, which this request did not make");
+        return Err(Error::new(Kind::Refused, what));
+    }
+    let record = SnapshotRecord {
+        version: RECORD_VERSION,
+        id,
+        created: scene.now.unix,
+        description: request.description.clone().unwrap_or_default(),
+        created_by: request.requested_by.clone(),
+        base: from.base.clone(),
+        options: from.options.clone(),
+        strategy: SEALED.to_owned(),
+        consistency: "atomic".to_owned(),
+        generation: Some(from.number),
+        userdata: request.userdata.clone(),
+        ..SnapshotRecord::default()
+    };
+    let (generation, overlay) = (from.number, overlay.to_owned());
+    let mut execution = fresh(&overlay, state, request, Some(id), scene);
+    execution.before.insert(0, Step::PrepareSeal(overlay.clone(), record));
+    execution.before.push(Step::SealFiles { overlay, generation, snapshot: id });
+    Ok(execution)
+}
+
+fn after(
+    overlay: &str,
+    state: &OverlayView,
+    request: &RequestRecord,
+    execution: &Execution,
+    from: Option<u64>,
+    scene: &Scene<'_>,
+) -> Vec<Step> {
+    let name = || overlay.to_owned();
+    let mut record = outcome(request, from, execution.number, scene.now);
+    if request.action == Action::Snapshot {
+        record = keeping_way_back(record, state);
+    }
+    record.snapshot = execution.snapshot;
+    let kept = match request.action {
+        _ if scene.low => None,
+        // A snapshot changes nothing that could be undone: the way back stays as it was.
+        Action::Snapshot => retain::undo_target(state, scene.undo, scene.now).ok(),
+        _ => from.filter(|_| !matches!(scene.undo, Undo::Never)),
+    };
+    let mut steps = Vec::new();
+    if request.commit {
+        steps.push(Step::PointBaseline(name(), execution.snapshot));
+    }
+    steps.push(Step::WriteOutcome(name(), record));
+    let reached = retain::Reached { live: execution.number, snapshot: execution.snapshot, kept };
+    steps.extend(retain::discards(overlay, state, reached));
+    steps.push(Step::RemoveRequest(name()));
+    steps
+}
+
+fn made_by(state: &OverlayView, number: u64, request: &str) -> bool {
+    let record = state.generations.get(&number).and_then(|g| g.record.as_ref().ok());
+    record.is_some_and(|r| r.request.as_deref() == Some(request))
+}
+
+/// The generation that an interrupted execution left.
+fn origin(state: &OverlayView, request: &RequestRecord) -> Option<u64> {
+    let recorded = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).filter(|o| o.request == request.id);
+    recorded.map_or(request.from, |outcome| outcome.from_generation)
+}
+
+/// What failed, and what only made a snapshot, leaves the generation to which `undo` goes as it was.
+fn keeping_way_back(record: OutcomeRecord, state: &OverlayView) -> OutcomeRecord {
+    let left = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).and_then(retain::left);
+    OutcomeRecord { undo_generation: left.map(|l| l.generation), undo_since: left.map(|l| l.at), ..record }
+}
+
+fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: &Moment) -> OutcomeRecord {
+    OutcomeRecord {
+        version: RECORD_VERSION,
+        request: request.id.clone(),
+        action: request.action,
+        requested_by: request.requested_by.clone(),
+        requested_at: request.requested_at,
+        executed_at: now.unix,
+        boot: now.boot.clone(),
+        result: "done".to_owned(),
+        message: None,
+        snapshot: None,
+        from_generation: from,
+        to_generation: to,
+        undo_generation: None,
+        undo_since: None,
+    }
+}

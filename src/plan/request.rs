@@ -1,0 +1,154 @@
+//! Asking for something at the next boot, and taking it back. The boot that carries it out is `plan::execute`.
+
+use std::collections::BTreeMap;
+
+use super::{Refusal, Step, execute, retain};
+use crate::config::Undo;
+use crate::error::{Error, Kind, Result};
+use crate::observe::Moment;
+use crate::operation::Planned;
+use crate::store::records::{Action, RECORD_VERSION, RequestRecord};
+use crate::store::{OverlayView, StoreView};
+
+/// What the record of a sealed snapshot shall say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealing {
+    /// For people.
+    pub description: String,
+    /// Free words.
+    pub userdata: BTreeMap<String, String>,
+    /// Whether it becomes the baseline.
+    pub commit: bool,
+}
+
+/// The steps of asking for a reset to the baseline. The same request twice is no step.
+pub fn reset(view: &StoreView, overlay: &str, by: &str, now: &Moment) -> Result<Planned> {
+    find(view, overlay)?;
+    ask(view, overlay, RequestRecord { action: Action::Reset, ..blank(by, now) })
+}
+
+/// The steps of asking for a new generation on snapshot `id`.
+pub fn restore(view: &StoreView, overlay: &str, id: u64, by: &str, now: &Moment) -> Result<Planned> {
+    execute::usable(find(view, overlay)?, id)?;
+    ask(view, overlay, RequestRecord { action: Action::Restore, snapshot: Some(id), ..blank(by, now) })
+}
+
+/// The steps of asking for the generation before. `undo` is what the configuration says of its retention.
+pub fn undo(view: &StoreView, overlay: &str, undo: Undo, by: &str, now: &Moment) -> Result<Planned> {
+    let state = find(view, overlay)?;
+    let target = match &state.request {
+        // Asked for already: what was retained then is so until it is carried out.
+        Some(Ok(pending)) if pending.action == Action::Undo => pending.generation,
+        _ => Some(retain::undo_target(state, undo, now)?),
+    };
+    ask(view, overlay, RequestRecord { action: Action::Undo, generation: target, ..blank(by, now) })
+}
+
+/// The steps of asking for a snapshot that is made of the upper as a whole. Constant cost, and so only of a
+/// generation that stands on the bare base: on a snapshot the two would have to be merged.
+pub fn snapshot(
+    view: &StoreView,
+    overlay: &str,
+    wanted: &Sealing,
+    by: &str,
+    now: &Moment,
+) -> Result<Planned> {
+    let state = find(view, overlay)?;
+    execute::sealable(state)?;
+    let id = match &state.request {
+        Some(Ok(RequestRecord { action: Action::Snapshot, snapshot: Some(id), .. })) => *id,
+        _ => state.next_snapshot(),
+    };
+    let request = RequestRecord {
+        action: Action::Snapshot,
+        snapshot: Some(id),
+        description: Some(wanted.description.clone()).filter(|d| !d.is_empty()),
+        commit: wanted.commit,
+        userdata: wanted.userdata.clone(),
+        ..blank(by, now)
+    };
+    let mut planned = ask(view, overlay, request)?;
+    if !planned.steps.is_empty() {
+        // First the number is taken: a snapshot made until the boot gets another one.
+        planned.steps.insert(0, Step::TakeSnapshotNumber(overlay.to_owned(), id));
+    }
+    Ok(planned)
+}
+
+/// The steps of taking the pending request back.
+pub fn cancel(view: &StoreView, overlay: &str) -> Result<Vec<Step>> {
+    match find(view, overlay)?.request {
+        Some(Ok(_)) => Ok(vec![Step::RemoveRequest(overlay.to_owned())]),
+        Some(Err(_)) => Ok(vec![Step::SetRequestAside(overlay.to_owned())]),
+        None => Err(Error::new(Kind::NoPendingAction, format!("nothing is pending for {overlay}"))),
+    }
+}
+
+/// The error for a request that can not be read.
+pub fn damaged_request(damage: &Error) -> Error {
+    damage.clone().remedy("`overlayctl cancel` sets it aside")
+}
+
+/// The overlay of this name.
+pub fn find<'a>(view: &'a StoreView, overlay: &str) -> Result<&'a OverlayView> {
+    view.overlays.get(overlay).ok_or_else(|| {
+        Error::new(Kind::NoSuchOverlay, format!("the store has no overlay \"{overlay}\""))
+            .remedy("`overlayctl list` names those it has")
+    })
+}
+
+fn blank(by: &str, now: &Moment) -> RequestRecord {
+    RequestRecord {
+        version: RECORD_VERSION,
+        id: now.random.clone(),
+        requested_by: by.to_owned(),
+        requested_at: now.unix,
+        boot: now.boot.clone(),
+        ..RequestRecord::default()
+    }
+}
+
+/// The step that writes `wanted`; none if the same stands already, and a refusal if it is another.
+fn ask(view: &StoreView, overlay: &str, wanted: RequestRecord) -> Result<Planned> {
+    let state = find(view, overlay)?;
+    match &state.request {
+        Some(Ok(pending)) if pending.store == view.record.uuid && same(pending, &wanted) => {
+            Ok(Planned { request: pending.clone(), steps: Vec::new() })
+        }
+        Some(Ok(pending)) => Err(Refusal::new(
+            Kind::RebootPending,
+            format!(
+                "another request waits for the next boot: {}, by {}",
+                described(pending),
+                pending.requested_by
+            ),
+            "take it back with `overlayctl cancel` first",
+        )
+        .into()),
+        Some(Err(damage)) => Err(damaged_request(damage)),
+        None => {
+            let request = RequestRecord {
+                store: view.record.uuid.clone(),
+                from: state.current.as_ref().ok().copied().flatten(),
+                ..wanted
+            };
+            Ok(Planned { steps: vec![Step::WriteRequest(overlay.to_owned(), request.clone())], request })
+        }
+    }
+}
+
+fn same(a: &RequestRecord, b: &RequestRecord) -> bool {
+    a.action == b.action
+        && (a.snapshot, a.generation, a.commit) == (b.snapshot, b.generation, b.commit)
+        && (&a.description, &a.userdata) == (&b.description, &b.userdata)
+}
+
+/// `reset`, `restore of snapshot 3`, …
+pub fn described(request: &RequestRecord) -> String {
+    let word = request.action.word();
+    match (request.action, request.snapshot, request.generation) {
+        (Action::Restore, Some(id), _) => format!("{word} of snapshot {id}"),
+        (Action::Undo, _, Some(number)) => format!("{word} to generation {number}"),
+        _ => word.to_owned(),
+    }
+}

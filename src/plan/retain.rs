@@ -1,0 +1,138 @@
+//! What is reachable: the live generation, the one that an undo goes back to, snapshots in use. The rest is garbage,
+//! or may become it. Here is only said which; who removes it holds the store's lock.
+
+use super::{Refusal, Step};
+use crate::config::Undo;
+use crate::error::{Kind, Result};
+use crate::observe::Moment;
+use crate::store::OverlayView;
+use crate::store::records::{Action, OutcomeRecord};
+
+/// The generation that the last successful request left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// Its number.
+    pub generation: u64,
+    /// Since when, Unix time in seconds.
+    pub at: u64,
+}
+
+/// The generation that was left last, whether or not it is still there.
+pub fn left(outcome: &OutcomeRecord) -> Option<Left> {
+    let moved = outcome.result == "done" && outcome.action != Action::Snapshot;
+    let (generation, at) = match moved {
+        true => (outcome.from_generation, Some(outcome.executed_at)),
+        // What failed, and what only made a snapshot, left the way back as it was.
+        false => (outcome.undo_generation, outcome.undo_since),
+    };
+    Some(Left { generation: generation?, at: at? })
+}
+
+/// The generation that an undo goes back to, or why there is none.
+pub fn undo_target(state: &OverlayView, undo: Undo, now: &Moment) -> Result<u64> {
+    let nothing = |reason: String| Err(Refusal::new(Kind::NothingToDo, reason, "").into());
+    if undo == Undo::Never {
+        return nothing("nothing to undo: reset.undo is \"never\", so nothing is retained".to_owned());
+    }
+    let Some(Left { generation, at }) = state.outcome.clone().transpose()?.as_ref().and_then(left) else {
+        return nothing("nothing to undo: no reset, restore or undo was carried out".to_owned());
+    };
+    if state.current.as_ref().is_ok_and(|live| *live == Some(generation)) {
+        return nothing(format!("nothing to undo: generation {generation} is the live one"));
+    }
+    // A clock that runs backwards keeps it.
+    match undo {
+        Undo::For(time) if now.unix.saturating_sub(at) >= time.as_secs() => {
+            let hours = time.as_secs().div_ceil(3600);
+            return nothing(format!(
+                "nothing to undo: generation {generation} was retained for {hours} h, which are over"
+            ));
+        }
+        _ => {}
+    }
+    match state.generations.get(&generation) {
+        Some(found) => found.record.clone().map(|_| generation),
+        None => nothing(format!("nothing to undo: generation {generation} is gone; space was needed")),
+    }
+}
+
+/// What is reached from somewhere; every other generation is garbage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The live generation.
+    pub live: u64,
+    /// The snapshot that it stands on.
+    pub snapshot: Option<u64>,
+    /// The generation that is retained for an undo.
+    pub kept: Option<u64>,
+}
+
+/// The steps that move to the trash what is not reached.
+///
+/// What can not be read may be somebody's data, and is no garbage.
+pub fn discards(overlay: &str, state: &OverlayView, reached: Reached) -> Vec<Step> {
+    let name = || overlay.to_owned();
+    let generations = generations(state, reached).into_iter().map(|dir| Step::Discard(name(), dir));
+    let snapshots = unfinished_snapshots(state, reached.snapshot)
+        .into_iter()
+        .map(|dir| Step::DiscardSnapshot(name(), dir));
+    generations.chain(snapshots).collect()
+}
+
+/// Names in `snapshots/` that were never finished. One that waits for the files of a generation is such a one too,
+/// unless `mounted`, which the live generation stands on, is the one that gets them.
+pub fn unfinished_snapshots(state: &OverlayView, mounted: Option<u64>) -> Vec<String> {
+    let given_up = state.sealing.keys().filter(|id| mounted != Some(**id));
+    given_up.map(u64::to_string).chain(unfinished(&state.unfinished_snapshots)).collect()
+}
+
+fn generations(state: &OverlayView, reached: Reached) -> Vec<String> {
+    let is_reached = |n: u64| n == reached.live || Some(n) == reached.kept;
+    let old = state.generations.iter().filter(|(n, g)| !is_reached(**n) && (g.record.is_ok() || g.husk));
+    old.map(|(n, _)| n.to_string()).chain(unfinished(&state.unfinished)).collect()
+}
+
+fn unfinished(names: &[String]) -> impl Iterator<Item = String> {
+    names.iter().filter(|n| n.ends_with(".new")).cloned()
+}
+
+/// Why snapshot `id` must stay, if it must. `mounted` is what the boot handoff says.
+pub fn in_use(state: &OverlayView, mounted: Option<u64>, id: u64) -> Option<String> {
+    match &state.baseline {
+        Ok(baseline) if *baseline == Some(id) => return Some("it is the baseline".to_owned()),
+        Ok(_) => {}
+        Err(e) => return Some(format!("it may be the baseline ({e})")),
+    }
+    let records = state.generations.values().filter_map(|g| g.record.as_ref().ok());
+    if let Some(generation) = records.into_iter().find(|r| r.snapshot == Some(id)) {
+        return Some(format!("generation {} stands on it", generation.number));
+    }
+    if mounted == Some(id) {
+        return Some("it is mounted".to_owned());
+    }
+    match &state.request {
+        Some(Ok(request)) if request.snapshot == Some(id) => {
+            Some(format!("the {} that waits for the next boot needs it", request.action.word()))
+        }
+        Some(Err(e)) => Some(format!("a request that waits may need it ({e})")),
+        _ => None,
+    }
+}
+
+/// The snapshots that retention may remove, oldest first: readable, unprotected, used by nobody.
+pub fn expendable(state: &OverlayView, mounted: Option<u64>) -> Vec<u64> {
+    let free = |id: &u64| in_use(state, mounted, *id).is_none();
+    unprotected(state).filter(free).collect()
+}
+
+/// The snapshots that are too many where `limit` unprotected ones are kept, oldest first. 0: all are kept.
+pub fn surplus(state: &OverlayView, mounted: Option<u64>, limit: u64) -> Vec<u64> {
+    let count = u64::try_from(unprotected(state).count()).unwrap_or(u64::MAX);
+    let over = if limit == 0 { 0 } else { count.saturating_sub(limit) };
+    expendable(state, mounted).into_iter().take(usize::try_from(over).unwrap_or(usize::MAX)).collect()
+}
+
+fn unprotected(state: &OverlayView) -> impl Iterator<Item = u64> {
+    let ours = state.snapshots.iter().filter(|(_, s)| s.as_ref().is_ok_and(|r| !r.protected));
+    ours.map(|(id, _)| *id)
+}
