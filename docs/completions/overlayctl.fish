@@ -116,34 +116,34 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l quiesce
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s h -l help -d 'Print help'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
-soft-reboot\t'Userspace only'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t''
+soft-reboot\t''"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l dry-run -d 'Only print the steps, now and at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s y -l yes -d 'Do not ask'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l no-ask-password -d 'Never ask for a password'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l from -d 'Where paths come from, in place of a snapshot' -r -f -a "base\t'The read-only image'"
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
-soft-reboot\t'Userspace only'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l from -d 'Where paths come from, in place of a snapshot: the read-only image' -r -f -a "base\t''"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t''
+soft-reboot\t''"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l dry-run -d 'Only print what would happen, and what it would bring back'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -s y -l yes -d 'Do not ask'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -l no-ask-password -d 'Never ask for a password'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t'The whole machine'
-soft-reboot\t'Userspace only'"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand restore" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t''
+soft-reboot\t''"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l dry-run -d 'Only print the steps, now and at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -s y -l yes -d 'Do not ask'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -l no-ask-password -d 'Never ask for a password'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand undo" -s h -l help -d 'Print help'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand cancel" -l json -d 'Print JSON'

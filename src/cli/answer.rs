@@ -79,8 +79,8 @@ pub(crate) struct Changes {
     /// Bytes in files.
     pub(crate) bytes: u64,
     /// A line for each entry, as far as there is room.
-    pub(crate) lines: Vec<String>,
-    /// Whether `lines` has all of them.
+    pub(crate) changes: Vec<String>,
+    /// Whether `changes` has all of them.
     pub(crate) complete: bool,
 }
 
@@ -196,20 +196,20 @@ impl Changes {
             entries: number("entries"),
             bytes: number("bytes"),
             complete: done.flags.get("complete").copied().unwrap_or_default(),
-            lines: done.lists.remove("lines").unwrap_or_default(),
+            changes: done.lists.remove("changes").unwrap_or_default(),
         }
     }
 
     /// From an operation.
     pub(super) fn previewed(overlay: &str, preview: commit::Preview) -> Changes {
         let commit::Preview { entries, bytes, lines, complete } = preview;
-        Changes { overlay: overlay.to_owned(), result: "preview", entries, bytes, lines, complete }
+        Changes { overlay: overlay.to_owned(), result: "preview", entries, bytes, changes: lines, complete }
     }
 
     /// From an operation.
     pub(super) fn restored(overlay: &str, result: &'static str, restored: Restored) -> Changes {
         let Restored { entries, bytes, lines, complete } = restored;
-        Changes { overlay: overlay.to_owned(), result, entries, bytes, lines, complete }
+        Changes { overlay: overlay.to_owned(), result, entries, bytes, changes: lines, complete }
     }
 }
 

@@ -4,21 +4,24 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// Where help lists what every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 /// Show and control the writable layers of read-only root images
 #[derive(Debug, Parser)]
 #[command(name = "overlayctl", version, after_help = "See overlayctl(1) for the exit codes and the JSON.")]
 pub(crate) struct Arguments {
     /// Which overlay [default: all for status and list, root otherwise]
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "NAME")]
     pub(crate) overlay: Option<String>,
     /// Work on the store in this directory, without the daemon
-    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub(crate) store: Option<PathBuf>,
     /// Print JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
     /// Never ask for a password
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) no_ask_password: bool,
     /// What to do
     #[command(subcommand)]
@@ -116,12 +119,11 @@ pub(crate) struct Create {
 
 /// Arguments of `snapshot describe`.
 #[derive(Args, Debug)]
-#[group(id = "change", required = true, multiple = true, args = ["message", "userdata"])]
 pub(crate) struct Describe {
     /// Its number
     pub(crate) id: u64,
     /// What it is for, in place of what it says: at most 128 bytes
-    #[arg(short, long, value_name = "TEXT")]
+    #[arg(short, long, value_name = "TEXT", required_unless_present = "userdata")]
     pub(crate) message: Option<String>,
     /// Set a word of your own; KEY= takes it away
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
@@ -150,7 +152,7 @@ pub(crate) struct Restore {
     /// The number of the snapshot
     #[arg(required_unless_present = "from", conflicts_with = "from")]
     pub(crate) id: Option<u64>,
-    /// Where paths come from, in place of a snapshot
+    /// Where paths come from, in place of a snapshot: the read-only image
     #[arg(long, value_name = "WHERE", requires = "paths")]
     pub(crate) from: Option<Source>,
     /// Do not wait for the next boot: boot now
@@ -170,7 +172,7 @@ pub(crate) struct Restore {
 /// Where paths come from, besides a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Source {
-    /// The read-only image
+    // The read-only image.
     Base,
 }
 
@@ -205,9 +207,9 @@ pub(crate) struct Reset {
 /// How to boot now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Now {
-    /// The whole machine
+    // The whole machine.
     Reboot,
-    /// Userspace only
+    // Userspace only.
     SoftReboot,
 }
 

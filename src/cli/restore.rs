@@ -70,7 +70,7 @@ fn paths(arguments: &Arguments, restore: &Restore, from: From, output: &Output) 
             };
             let about = format!(
                 "These become what they are in {source}, at once:\n{}What they hold now is lost.",
-                listed(&preview.lines, preview.complete)
+                listed(&preview.changes, preview.complete)
             );
             ask::confirm(output, &about, "Restore them?")?;
         }
@@ -96,7 +96,7 @@ fn render(changes: &Changes) -> String {
     if changes.result == "done" {
         return format!("Restored: {size}.\n");
     }
-    let lines: String = changes.lines.iter().map(|line| format!("  {line}\n")).collect();
+    let lines: String = changes.changes.iter().map(|line| format!("  {line}\n")).collect();
     let more = if changes.complete { "" } else { "  and more\n" };
     format!("It would change {size}:\n{lines}{more}")
 }
@@ -121,7 +121,7 @@ mod tests {
             result: "preview",
             entries: 2,
             bytes: 12,
-            lines: vec!["file /etc/hostname, 12 bytes".into(), "removed /etc/motd".into()],
+            changes: vec!["file /etc/hostname, 12 bytes".into(), "removed /etc/motd".into()],
             complete: true,
         };
         let expected =

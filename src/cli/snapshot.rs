@@ -193,7 +193,11 @@ fn made(taken: &Taken) -> String {
         1 => ", 1 file shared with the last one".to_owned(),
         files => format!(", {files} files shared with the last one"),
     };
-    let size = format!("{} in {}", bytes(taken.bytes), entries(taken.entries));
+    // What is made in constant time may be too large to be counted.
+    let size = match (taken.strategy.as_str(), taken.entries) {
+        ("subvolume", 0) => "all of it".to_owned(),
+        _ => format!("{} in {}", bytes(taken.bytes), entries(taken.entries)),
+    };
     let mut text = format!("Snapshot {} of {}: {size}{how}{shared}.\n", taken.snapshot, taken.overlay);
     if !taken.unstable.is_empty() {
         text += "These files changed each time they were copied, and may be inconsistent:\n";
@@ -207,7 +211,7 @@ fn made(taken: &Taken) -> String {
 }
 
 fn held(preview: &Changes) -> String {
-    let lines: String = preview.lines.iter().map(|line| format!("  {line}\n")).collect();
+    let lines: String = preview.changes.iter().map(|line| format!("  {line}\n")).collect();
     let more = if preview.complete { "" } else { "  and more\n" };
     let size = format!("{} in {}", bytes(preview.bytes), entries(preview.entries));
     format!("A commit of {} would hold {size}:\n{lines}{more}", preview.overlay)

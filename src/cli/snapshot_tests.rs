@@ -114,7 +114,7 @@ fn what_a_commit_would_hold() {
         result: "preview",
         entries: 2,
         bytes: 12,
-        lines: vec!["file /etc/hostname, 12 bytes".into(), "removed /etc/motd".into()],
+        changes: vec!["file /etc/hostname, 12 bytes".into(), "removed /etc/motd".into()],
         complete: false,
     };
     let expected = "A commit of root would hold 12B in 2 entries:\n  file /etc/hostname, 12 bytes\n  removed /etc/motd\n  and more\n";

@@ -14,12 +14,13 @@ pub(crate) fn table(overlay: &OverlayStatus) -> String {
     let head = ["ID", "CREATED", "SIZE", "ENTRIES", "FLAGS", "DESCRIPTION"].map(str::to_owned);
     let rows = overlay.snapshots.iter().map(|s| {
         let sound = |text: String| if s.damage.is_some() { "-".to_owned() } else { text };
+        let counted = |text: String| if is_counted(s) { sound(text) } else { "-".to_owned() };
         let flags = flags(overlay, s).join(",");
         [
             s.id.to_string(),
             sound(date(s.created)),
-            sound(bytes(s.bytes)),
-            sound(s.entries.to_string()),
+            counted(bytes(s.bytes)),
+            counted(s.entries.to_string()),
             or(&flags, "-").to_owned(),
             s.description.clone(),
         ]
@@ -66,7 +67,16 @@ pub(crate) fn page(overlay: &OverlayStatus, snapshot: &Snapshot, now: u64, paint
 
 /// `12.3M in 841 entries`.
 pub(crate) fn holds(snapshot: &Snapshot) -> String {
+    if !is_counted(snapshot) {
+        return "what it holds was not counted".to_owned();
+    }
     format!("{} in {}", bytes(snapshot.bytes), entries(snapshot.entries))
+}
+
+/// What is made in constant time may be too large to be counted.
+fn is_counted(snapshot: &Snapshot) -> bool {
+    let constant = matches!(snapshot.strategy.as_str(), "subvolume" | "sealed");
+    !constant || snapshot.entries > 0
 }
 
 fn flags(overlay: &OverlayStatus, snapshot: &Snapshot) -> Vec<&'static str> {

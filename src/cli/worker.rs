@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
                 done.map(|done| Changes::told(self.overlay, "preview", done))
             }
             Place::Store { site, .. } => {
-                let mut looking = |at| meter.layer("looking", at);
+                let mut looking = |at| meter.layer("comparing", at);
                 let preview = commit::preview(site, self.overlay, paths, &mut looking);
                 preview.map(|preview| Changes::previewed(self.overlay, preview))
             }
@@ -176,7 +176,8 @@ impl<'a> Worker<'a> {
                 .restore_paths(self.overlay, from, paths, dry_run, &mut |at| meter.job(at))
                 .map(|done| Changes::told(self.overlay, result, done)),
             Place::Store { site, asked } => {
-                let mut copying = |at| meter.layer("restoring", at);
+                let stage = if dry_run { "comparing" } else { "restoring" };
+                let mut copying = |at| meter.layer(stage, at);
                 let restored = restore::paths(site, self.overlay, from, paths, dry_run, asked, &mut copying);
                 restored.map(|restored| Changes::restored(self.overlay, result, restored))
             }
