@@ -21,6 +21,30 @@ pub mod message_id {
     pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
     /// The trash is empty.
     pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
+    /// A snapshot was made.
+    pub const SNAPSHOT_CREATED: &str = "92eabb00b3441659f515d261189c9912";
+    /// Somebody asked for a snapshot at the next boot.
+    pub const SNAPSHOT_REQUESTED: &str = "d39b64ed5b0ac89f99f29ca99511972a";
+    /// A boot made a snapshot of the layer as a whole.
+    pub const SNAPSHOT_SEALED: &str = "67c4d013af3bbc628ad2e2eca29ceff9";
+    /// What a snapshot's record says was changed, or its protection.
+    pub const SNAPSHOT_CHANGED: &str = "e3c80afbbbbb34712e2ca21f673c975b";
+    /// A snapshot was deleted, by somebody or by retention.
+    pub const SNAPSHOT_DELETED: &str = "0307ca56a6d38d09a95f4bd43a3eb67a";
+    /// A snapshot was made and is the baseline.
+    pub const COMMITTED: &str = "bbee565cdda0cda4fc7fbd31e46ea5f6";
+    /// Somebody asked for a restore.
+    pub const RESTORE_REQUESTED: &str = "dca81c98971d1cdff7ebba363904d697";
+    /// A boot executed a restore.
+    pub const RESTORE_EXECUTED: &str = "62f0d676c3a05c658fb7354149e65314";
+    /// Single paths were brought back.
+    pub const RESTORED_PATHS: &str = "ff535816863db90a4a7a8eba2ec153d2";
+    /// Somebody asked for an undo.
+    pub const UNDO_REQUESTED: &str = "9925757aa4cc27ba2a612621c8bd509f";
+    /// A boot executed an undo.
+    pub const UNDO_EXECUTED: &str = "aab0e3c782cbc520011a2f20a6e7e64c";
+    /// A boot could not execute a request.
+    pub const REQUEST_FAILED: &str = "844596f3ee3f1e1ce91f934f912c66eb";
 }
 
 /// Sends messages to the kernel log, or to stderr where there is none. For `overlayd-early`.

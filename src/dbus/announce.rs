@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use zbus::fdo::Properties;
+use zbus::message::Header;
 use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath, Variant};
 
+use super::caller::Caller;
 use super::core::{Core, find};
 use super::errors::{BusError, BusResult, name_of};
 use super::jobs::Job;
 use super::manager::{ManagerObjectSignals, factory_reset_state};
 use super::overlay::OverlayObject;
-use super::{JOB, MANAGER, OVERLAY, ROOT, job, paths};
+use super::snapshot::SnapshotObject;
+use super::{JOB, MANAGER, OVERLAY, ROOT, SNAPSHOT, job, paths};
 use crate::error::Kind;
-use crate::status::{OverlayStatus, Status};
+use crate::status::{OverlayStatus, Snapshot, Status};
 
 type Values = HashMap<&'static str, Variant<'static>>;
 
@@ -36,14 +39,52 @@ pub(super) async fn difference(
         } else if add(core, bus, &overlay.name).await? {
             root(bus)?.overlay_new(&overlay.name, path.into_inner()).await?;
         }
+        snapshots(core, bus, &find(before, &overlay.name), overlay).await?;
     }
     for gone in before.overlays.iter().filter(|o| !is_in(now, &o.name)) {
         let path = paths::overlay(&gone.name);
+        let name = gone.name.clone();
+        snapshots(core, bus, gone, &OverlayStatus { name, ..OverlayStatus::default() }).await?;
         bus.object_server().remove::<OverlayObject, _>(&path).await?;
         root(bus)?.overlay_removed(&gone.name, path.into_inner()).await?;
     }
     let state = |status| HashMap::from([("FactoryResetState", Variant::from(factory_reset_state(status)))]);
     properties(bus, &root_path(), MANAGER, changed(&state(before), state(now))).await
+}
+
+/// Snapshots that came, changed, or went.
+async fn snapshots(
+    core: &Arc<Core>,
+    bus: &Connection,
+    before: &OverlayStatus,
+    now: &OverlayStatus,
+) -> zbus::Result<()> {
+    let of = |overlay: &OverlayStatus, id: u64| overlay.snapshots.iter().find(|s| s.id == id).cloned();
+    for snapshot in &now.snapshots {
+        match of(before, snapshot.id) {
+            Some(known) => {
+                let changed = changed(&snapshot_values(&known), snapshot_values(snapshot));
+                properties(bus, &paths::snapshot(&now.name, snapshot.id), SNAPSHOT, changed).await?;
+            }
+            None => drop(add_snapshot(core, bus, &now.name, snapshot.id).await?),
+        }
+    }
+    for gone in before.snapshots.iter().filter(|s| of(now, s.id).is_none()) {
+        let path = paths::snapshot(&now.name, gone.id);
+        bus.object_server().remove::<SnapshotObject, _>(&path).await?;
+    }
+    Ok(())
+}
+
+/// Puts a snapshot on the bus; false if it is there already.
+pub(super) async fn add_snapshot(
+    core: &Arc<Core>,
+    bus: &Connection,
+    overlay: &str,
+    id: u64,
+) -> zbus::Result<bool> {
+    let object = SnapshotObject { core: core.clone(), overlay: overlay.to_owned(), id };
+    Ok(bus.object_server().at(&paths::snapshot(overlay, id), object).await?.is_none())
 }
 
 /// Puts an overlay on the bus; false if it is there already.
@@ -55,6 +96,11 @@ pub(super) async fn add(core: &Arc<Core>, bus: &Connection, name: &str) -> zbus:
 /// Tells how a job is.
 pub(super) async fn job(bus: &Connection, job: &Job) -> zbus::Result<()> {
     properties(bus, &paths::job(job.id), JOB, job::changing(job)).await
+}
+
+/// Tells how far a job is.
+pub(super) async fn job_moves(bus: &Connection, job: &Job) -> zbus::Result<()> {
+    properties(bus, &paths::job(job.id), JOB, job::moving(job)).await
 }
 
 /// Tells that a job is over; its object stays for a while.
@@ -80,6 +126,38 @@ pub(super) fn json(status: &impl Serialize) -> BusResult<String> {
     serde_json::to_string(status).map_err(|e| BusError::new(name_of(Kind::Failed), e.to_string()))
 }
 
+/// A status for the sender of a message: names of files that people have are for root.
+pub(super) async fn told_to(
+    bus: &Connection,
+    header: &Header<'_>,
+    status: Arc<Status>,
+) -> BusResult<Arc<Status>> {
+    let names = |s: &Status| s.overlays.iter().flat_map(|o| &o.snapshots).any(|s| !s.unstable.is_empty());
+    if !names(&status) || Caller::of(bus, header).await?.is_root() {
+        return Ok(status);
+    }
+    let mut told = (*status).clone();
+    for snapshot in told.overlays.iter_mut().flat_map(|o| &mut o.snapshots) {
+        snapshot.unstable.clear();
+    }
+    Ok(Arc::new(told))
+}
+
+fn snapshot_values(snapshot: &Snapshot) -> Values {
+    HashMap::from([
+        ("Created", Variant::from(snapshot.created)),
+        ("Description", Variant::from(snapshot.description.clone())),
+        ("Userdata", Variant::from(HashMap::<String, String>::from_iter(snapshot.userdata.clone()))),
+        ("BaseIdentity", Variant::from(snapshot.base.clone())),
+        ("Strategy", Variant::from(snapshot.strategy.clone())),
+        ("Consistency", Variant::from(snapshot.consistency.clone())),
+        ("Entries", Variant::from(snapshot.entries)),
+        ("Bytes", Variant::from(snapshot.bytes)),
+        ("State", Variant::from(snapshot.state.clone())),
+        ("Protected", Variant::from(snapshot.protected)),
+    ])
+}
+
 fn values(overlay: &OverlayStatus) -> Values {
     let pending = overlay.pending.clone().unwrap_or_default();
     HashMap::from([
@@ -87,6 +165,8 @@ fn values(overlay: &OverlayStatus) -> Values {
         ("Mode", Variant::from(overlay.mode.clone())),
         ("BaseChanged", Variant::from(overlay.base_changed)),
         ("Generation", Variant::from(overlay.generation.unwrap_or(0))),
+        ("Snapshot", Variant::from(overlay.snapshot.unwrap_or(0))),
+        ("Baseline", Variant::from(overlay.baseline.unwrap_or(0))),
         ("PendingAction", Variant::from(pending.action)),
         ("PendingSince", Variant::from(pending.requested_at)),
         ("Degraded", Variant::from(overlay.degraded.is_some())),

@@ -12,6 +12,17 @@ pub(super) const RESET: &str = "org.overlayd1.reset";
 /// Reset of the machine's root.
 pub(super) const FACTORY_RESET: &str = "org.overlayd1.factory-reset";
 
+/// A new snapshot, or another description of one.
+pub(super) const CREATE_SNAPSHOT: &str = "org.overlayd1.create-snapshot";
+/// One snapshot less, or its protection from that changed.
+pub(super) const DELETE_SNAPSHOT: &str = "org.overlayd1.delete-snapshot";
+/// Another baseline.
+pub(super) const COMMIT: &str = "org.overlayd1.commit";
+/// Going back: to a snapshot, to the generation before, or single paths.
+pub(super) const RESTORE: &str = "org.overlayd1.restore";
+/// Names of files that were changed.
+pub(super) const READ_CHANGES: &str = "org.overlayd1.read-changes";
+
 const ALLOW_INTERACTION: u32 = 1;
 
 /// What polkit says.
@@ -23,6 +34,24 @@ pub(super) enum Answer {
     No,
     /// The caller may after authentication.
     Challenge,
+}
+
+/// Lets those pass who may do any of `actions`; a password is asked for the last one only. With none, only root.
+pub(super) async fn require_any(
+    bus: &Connection,
+    caller: &Caller,
+    actions: &[&str],
+    details: &[(&str, &str)],
+) -> BusResult<()> {
+    let Some((last, others)) = actions.split_last() else {
+        return require_root(caller, "do this");
+    };
+    for action in others {
+        if ask(bus, caller, action, details, false).await? == Answer::Yes {
+            return Ok(());
+        }
+    }
+    require(bus, caller, last, details).await
 }
 
 /// Lets only those pass whom root or polkit lets do `action`. `details` go into polkit's message and rules.

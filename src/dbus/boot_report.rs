@@ -4,33 +4,32 @@ use std::fs::OpenOptions;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use super::core::Places;
 use crate::handoff::{self, Handoff};
 use crate::logging::message_id;
+use crate::store::records::{Action, OutcomeRecord};
+use crate::store::{Layout, read};
 
 /// Beside the handoff: there once this boot was told about.
 const MARKER: &str = "reported";
 
-/// Tells, unless an earlier run of the daemon did. Reads the handoff at `path`.
-pub(super) fn tell(path: &Path) {
+/// Tells, unless an earlier run of the daemon did.
+pub(super) fn tell(places: &Places) {
     // A handoff that can not be read is a problem of the status already.
-    let Ok(Some(handoff)) = handoff::load(path) else { return };
-    match OpenOptions::new().write(true).create_new(true).open(path.with_file_name(MARKER)) {
+    let Ok(Some(handoff)) = handoff::load(&places.handoff) else { return };
+    match OpenOptions::new().write(true).create_new(true).open(places.handoff.with_file_name(MARKER)) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        _ => tell_now(&handoff),
+        _ => tell_now(&handoff, places.store.as_deref()),
     }
 }
 
-fn tell_now(handoff: &Handoff) {
+fn tell_now(handoff: &Handoff, store: Option<&Path>) {
     for (overlay, state) in &handoff.overlay {
-        if let Some(request) = &state.executed {
-            tracing::info!(
-                message_id = message_id::RESET_EXECUTED,
-                operation = "reset",
-                overlay,
-                request,
-                generation = state.generation,
-                "reset executed at boot"
-            );
+        let outcome = store.and_then(|store| read::outcome(&Layout::new(store), overlay));
+        match outcome.filter(|outcome| outcome.boot == handoff.boot_id) {
+            Some(outcome) if outcome.result == "done" => executed(overlay, &outcome),
+            Some(outcome) => failed(overlay, &outcome),
+            None => {}
         }
         if let Some(reason) = &state.reason {
             tracing::warn!(
@@ -43,4 +42,37 @@ fn tell_now(handoff: &Handoff) {
             );
         }
     }
+}
+
+fn executed(overlay: &str, outcome: &OutcomeRecord) {
+    let message_id = match outcome.action {
+        Action::Reset => message_id::RESET_EXECUTED,
+        Action::Restore => message_id::RESTORE_EXECUTED,
+        Action::Undo => message_id::UNDO_EXECUTED,
+        Action::Snapshot => message_id::SNAPSHOT_SEALED,
+    };
+    let operation = outcome.action.word();
+    tracing::info!(
+        message_id,
+        operation,
+        overlay,
+        request = outcome.request,
+        by = outcome.requested_by,
+        generation = outcome.to_generation,
+        from_generation = outcome.from_generation,
+        snapshot = outcome.snapshot,
+        "{operation} executed at boot"
+    );
+}
+
+fn failed(overlay: &str, outcome: &OutcomeRecord) {
+    tracing::error!(
+        message_id = message_id::REQUEST_FAILED,
+        operation = outcome.action.word(),
+        overlay,
+        request = outcome.request,
+        by = outcome.requested_by,
+        reason = outcome.message.as_deref().unwrap_or("no reason is recorded"),
+        "request could not be executed at boot"
+    );
 }

@@ -9,6 +9,7 @@ use zruntime::Event;
 
 use super::jobs::{Ended, Job, Jobs};
 use crate::error::{Error, Kind, Result};
+use crate::layer::Progress;
 use crate::operation::Site;
 use crate::status::{self, OverlayStatus, Sources, Status};
 
@@ -39,6 +40,8 @@ pub(super) enum Report {
         stage: &'static str,
         /// Per cent.
         percent: u32,
+        /// What is done, and how much there is.
+        counts: Progress,
     },
     /// A job is over.
     Ended(u64, Ended),

@@ -12,20 +12,22 @@ use zruntime::signal::{Signal, Signals};
 use zruntime::{EventListener, Shared, SharedRuntime};
 
 use super::core::{Core, Depth, Places, Report};
-use super::flags::Effect;
 use super::job::JobObject;
-use super::jobs::{Ended, Initiator, Job, Jobs, Work};
+use super::jobs::{Ended, Initiator, Jobs};
+use super::known::{self, Known};
 use super::log_control::{self, LogControl};
 use super::manager::ManagerObject;
 use super::notify::{self, Watchdog};
+use super::task::Work;
 use super::{NAME, ROOT, announce, boot_report, paths, reboot, request, wait, work};
 use crate::error::{Error, Kind, Result};
-use crate::handoff;
 use crate::logging::LogHandle;
 use crate::status::Status;
 
 /// How long the daemon waits at its end for calls and jobs that are not over.
 const DRAIN: Duration = Duration::from_secs(10);
+/// After this part of it jobs are stopped that would take longer.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A timer of this length is over only after everything that was ready has run.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -52,8 +54,12 @@ struct Daemon {
     bus: Connection,
     runtime: SharedRuntime,
     signals: Signals<Shared>,
+    known: Known,
     told: Arc<Status>,
     active: Instant,
+    /// A job left something behind while a cleanup ran that may have missed it.
+    litter: bool,
+    stopping: bool,
 }
 
 /// Why the loop turned.
@@ -74,20 +80,21 @@ impl Daemon {
             .map_err(|e| failed("listen for signals", &e))?;
         let core = Arc::new(Core::new(options.places.clone(), first_job()));
         let bus = connect(&core, log).await.map_err(|e| failed("connect to the system bus", &e))?;
-        for name in known_overlays(&options.places) {
-            announce::add(&core, &bus, &name).await.map_err(|e| failed("serve overlays", &e))?;
-        }
+        let known = known::overlays(&options.places);
+        show(&core, &bus, &known).await.map_err(|e| failed("serve overlays", &e))?;
         core.serve();
         bus.request_name_with_flags(NAME, RequestNameFlags::DO_NOT_QUEUE)
             .await
             .map_err(|e| failed("claim the name org.overlayd1", &e))?;
         notify::ready();
-        Ok(Daemon { core, bus, runtime, signals, told: Arc::default(), active: Instant::now() })
+        let active = Instant::now();
+        let told = Arc::default();
+        Ok(Daemon { core, bus, runtime, signals, known, told, active, litter: false, stopping: false })
     }
 
     async fn serve(mut self, options: &Options) -> Result<()> {
-        boot_report::tell(&options.places.handoff);
-        self.told = known_part(&*self.core.status().await, &options.places);
+        boot_report::tell(&options.places);
+        self.told = self.known_part().await;
         self.clean_up().await;
         let mut watchdog = Watchdog::new();
         loop {
@@ -114,10 +121,10 @@ impl Daemon {
     async fn turn(&mut self) {
         for report in self.core.take_reports() {
             match report {
-                Report::Progress { id, stage, percent } => {
-                    self.core.jobs(|jobs| jobs.progress(id, stage, percent));
+                Report::Progress { id, stage, percent, counts } => {
+                    self.core.jobs(|jobs| jobs.progress(id, stage, percent, counts));
                     if let Some(job) = self.core.job(id) {
-                        note(announce::job(&self.bus, &job).await);
+                        note(announce::job_moves(&self.bus, &job).await);
                     }
                 }
                 Report::Ended(id, ended) => self.finish(id, ended).await,
@@ -132,6 +139,12 @@ impl Daemon {
             note(self.bus.object_server().remove::<JobObject, _>(&paths::job(id)).await);
         }
         self.tell_difference().await;
+    }
+
+    /// What clients know of a status before anything is told: what was there from the start.
+    async fn known_part(&self) -> Arc<Status> {
+        let status = self.core.status().await;
+        Arc::new(known::part(&status, &self.known))
     }
 
     async fn tell_difference(&mut self) {
@@ -154,17 +167,33 @@ impl Daemon {
         note(announce::active_job(&self.core, &self.bus, &job.overlay).await);
         note(announce::job(&self.bus, &job).await);
         note(announce::job_removed(&self.bus, &job).await);
-        if wants_reboot(&job)
+        self.sweep_after(&job.work).await;
+        if job.work.reboots()
+            && matches!(job.ended, Some(Ended::Done(_)))
             && let Err(error) = reboot::reboot(&self.bus).await
         {
             tracing::error!(operation = "reboot", error = %error, "failed to reboot");
         }
     }
 
-    /// Starts the job that deletes what earlier resets left behind.
+    /// Has deleted what a job left behind; while that is done already, once more.
+    async fn sweep_after(&mut self, work: &Work) {
+        if *work == Work::Cleanup {
+            if std::mem::take(&mut self.litter) {
+                self.clean_up().await;
+            }
+        } else if work.litters() {
+            self.litter = self.core.jobs(|jobs| jobs.open().any(|j| j.work == Work::Cleanup));
+            if !self.litter {
+                self.clean_up().await;
+            }
+        }
+    }
+
+    /// Starts the job that deletes what lies in the trash.
     async fn clean_up(&self) {
         let writable = self.told.store.as_ref().is_some_and(|s| !s.read_only);
-        if !writable || self.told.overlays.iter().all(|o| o.trash == 0) {
+        if self.stopping || !writable || self.told.overlays.iter().all(|o| o.trash == 0) {
             return;
         }
         let by = Initiator { uid: 0, name: "overlayd".to_owned() };
@@ -218,11 +247,13 @@ impl Daemon {
     /// here on is queued by systemd, so that no call is lost.
     async fn stop(mut self) -> Result<()> {
         notify::stopping();
+        self.stopping = true;
         self.core.jobs(|jobs| jobs.stop_cleanups());
         if self.bus.is_closed() {
             return Err(Error::new(Kind::Failed, "lost the connection to the system bus"));
         }
         let end = Instant::now() + DRAIN;
+        let grace = Instant::now() + GRACE;
         if let Err(error) = self.bus.release_name(NAME).await {
             tracing::warn!(error = %error, "failed to release the name");
         }
@@ -230,10 +261,14 @@ impl Daemon {
             let woken = self.core.wake.listen();
             self.turn().await;
             self.settle().await;
-            if !self.core.busy() || Instant::now() >= end {
+            let now = Instant::now();
+            if !self.core.busy() || now >= end {
                 break;
             }
-            let timer = self.runtime.sleep_until(end);
+            if now >= grace {
+                self.core.jobs(|jobs| jobs.stop_all());
+            }
+            let timer = self.runtime.sleep_until(if now >= grace { end } else { grace });
             wait::first([pin!(woken), pin!(timer)]).await;
         }
         self.turn().await;
@@ -258,6 +293,17 @@ fn note<T>(told: zbus::Result<T>) {
     }
 }
 
+/// Puts on the bus what is known before the store is read.
+async fn show(core: &Arc<Core>, bus: &Connection, known: &Known) -> zbus::Result<()> {
+    for (name, snapshots) in known {
+        announce::add(core, bus, name).await?;
+        for id in snapshots {
+            announce::add_snapshot(core, bus, name, *id).await?;
+        }
+    }
+    Ok(())
+}
+
 async fn connect(core: &Arc<Core>, log: LogHandle) -> zbus::Result<Connection> {
     Builder::system()
         .serve_at(ROOT, ManagerObject { core: core.clone() })
@@ -267,29 +313,8 @@ async fn connect(core: &Arc<Core>, log: LogHandle) -> zbus::Result<Connection> {
         .await
 }
 
-/// Overlays that can be known without reading the store.
-fn known_overlays(places: &Places) -> Vec<String> {
-    let mut names = vec!["root".to_owned()];
-    if let Ok(Some(handoff)) = handoff::load(&places.handoff) {
-        names.extend(handoff.overlay.into_keys().filter(|n| n != "root"));
-    }
-    names
-}
-
-/// What clients know of a status before anything is told: the overlays that were there from the start.
-fn known_part(status: &Status, places: &Places) -> Arc<Status> {
-    let known = known_overlays(places);
-    let mut told = status.clone();
-    told.overlays.retain(|o| known.contains(&o.name));
-    Arc::new(told)
-}
-
 /// Milliseconds since boot: numbers of jobs grow over restarts of the daemon too.
 fn first_job() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(1)
-}
-
-fn wants_reboot(job: &Job) -> bool {
-    job.work == Work::Reset(Effect::Reboot) && matches!(job.ended, Some(Ended::Done(_)))
 }

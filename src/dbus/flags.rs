@@ -24,28 +24,76 @@ pub(super) enum Effect {
     DryRun,
 }
 
+/// How a snapshot or a commit is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// Of what is live, now.
+    Now,
+    /// At the next boot, before anything runs.
+    Quiesced,
+    /// Not at all: what it would hold is reported.
+    DryRun,
+}
+
+/// What `Restore` is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The snapshot whose number is given.
+    Snapshot,
+    /// The base alone.
+    Base,
+}
+
 /// For methods that know no flag yet.
 pub(super) fn none(flags: u64) -> BusResult<()> {
+    known(flags, 0)
+}
+
+/// For `Reset`, `Restore` and `Undo`: 1 soft-reboot, 2 reboot, 4 dry run.
+pub(super) fn effect(flags: u64) -> BusResult<Effect> {
+    known(flags, SOFT_REBOOT | REBOOT | DRY_RUN)?;
     match flags {
+        0 => Ok(Effect::NextBoot),
+        REBOOT => Ok(Effect::Reboot),
+        DRY_RUN => Ok(Effect::DryRun),
+        SOFT_REBOOT => Err(BusError::not_supported("soft-reboot is not supported yet (use a reboot)")),
+        other => Err(exclude(other)),
+    }
+}
+
+/// For `CreateSnapshot`: 1 quiesced.
+pub(super) fn snapshot(flags: u64) -> BusResult<Taking> {
+    known(flags, QUIESCED)?;
+    commit(flags)
+}
+
+/// For `Commit`: 1 quiesced, 4 dry run.
+pub(super) fn commit(flags: u64) -> BusResult<Taking> {
+    known(flags, QUIESCED | DRY_RUN)?;
+    match flags {
+        0 => Ok(Taking::Now),
+        QUIESCED => Ok(Taking::Quiesced),
+        DRY_RUN => Ok(Taking::DryRun),
+        other => Err(exclude(other)),
+    }
+}
+
+/// For `Restore`: as [`effect`], and 8 from the base.
+pub(super) fn restore(flags: u64) -> BusResult<(Effect, Source)> {
+    known(flags, SOFT_REBOOT | REBOOT | DRY_RUN | FROM_BASE)?;
+    let source = if flags & FROM_BASE == 0 { Source::Snapshot } else { Source::Base };
+    Ok((effect(flags & !FROM_BASE)?, source))
+}
+
+fn known(flags: u64, known: u64) -> BusResult<()> {
+    match flags & !known {
         0 => Ok(()),
         other => Err(BusError::invalid(format!("unknown flags {other:#x}"))),
     }
 }
 
-/// For `Reset`: 1 soft-reboot, 2 reboot, 4 dry run.
-pub(super) fn effect(flags: u64) -> BusResult<Effect> {
-    match flags {
-        0 => Ok(Effect::NextBoot),
-        REBOOT => Ok(Effect::Reboot),
-        DRY_RUN => Ok(Effect::DryRun),
-        SOFT_REBOOT => {
-            Err(BusError::not_supported("a reset by soft-reboot is not supported yet (use a reboot)"))
-        }
-        other if other & !(SOFT_REBOOT | REBOOT | DRY_RUN) != 0 => {
-            Err(BusError::invalid(format!("unknown flags {other:#x}")))
-        }
-        other => Err(BusError::invalid(format!("flags {other:#x} exclude each other"))),
-    }
+fn exclude(flags: u64) -> BusError {
+    BusError::invalid(format!("flags {flags:#x} exclude each other"))
 }
 
 /// For `Reset`: the level is `reset` or empty, which means the same.
@@ -81,6 +129,18 @@ mod tests {
             assert_eq!(effect(bad).unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs", "{bad}");
         }
         assert!(none(0).is_ok() && none(1).is_err());
+    }
+
+    #[test]
+    fn each_method_has_its_own_bits() {
+        assert_eq!(snapshot(1).unwrap(), Taking::Quiesced);
+        assert!(snapshot(4).is_err() && snapshot(2).is_err());
+        assert_eq!(commit(4).unwrap(), Taking::DryRun);
+        assert!(commit(5).is_err() && commit(2).is_err());
+        assert_eq!(restore(12).unwrap(), (Effect::DryRun, Source::Base));
+        assert_eq!(restore(2).unwrap(), (Effect::Reboot, Source::Snapshot));
+        assert!(restore(16).is_err() && restore(6).is_err());
+        assert_eq!(restore(1).unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
     }
 
     #[test]

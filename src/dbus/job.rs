@@ -12,7 +12,8 @@ use super::caller::Caller;
 use super::core::Core;
 use super::errors::{BusError, BusResult as Result, name_of};
 use super::flags;
-use super::jobs::{Details, Ended, Job, State, Work};
+use super::jobs::{Details, Ended, Job, State};
+use super::task::Work;
 use crate::error::Kind;
 
 /// Details as they travel.
@@ -116,6 +117,26 @@ impl JobObject {
     }
 
     #[zbus(property)]
+    fn entries(&self) -> u64 {
+        self.read(|j| j.counts.entries)
+    }
+
+    #[zbus(property)]
+    fn bytes(&self) -> u64 {
+        self.read(|j| j.counts.bytes)
+    }
+
+    #[zbus(property)]
+    fn total_entries(&self) -> u64 {
+        self.read(|j| j.counts.total_entries)
+    }
+
+    #[zbus(property)]
+    fn total_bytes(&self) -> u64 {
+        self.read(|j| j.counts.total_bytes)
+    }
+
+    #[zbus(property)]
     fn result(&self) -> String {
         self.read(|j| j.ended.as_ref().map_or("", Ended::word).to_owned())
     }
@@ -154,19 +175,31 @@ pub(super) fn error_of(job: &Job) -> (String, String) {
     }
 }
 
+/// What changes while a job runs, as it stands now.
+pub(super) fn moving(job: &Job) -> HashMap<&'static str, Variant<'static>> {
+    HashMap::from([
+        ("Stage", Variant::from(job.stage)),
+        ("Progress", Variant::from(job.progress)),
+        ("Entries", Variant::from(job.counts.entries)),
+        ("Bytes", Variant::from(job.counts.bytes)),
+        ("TotalEntries", Variant::from(job.counts.total_entries)),
+        ("TotalBytes", Variant::from(job.counts.total_bytes)),
+    ])
+}
+
 /// What changes during a job's life, as it stands now.
 pub(super) fn changing(job: &Job) -> HashMap<&'static str, Variant<'static>> {
     let result = job.ended.as_ref().map_or("", Ended::word);
     let details: HashMap<&'static str, Variant<'static>> =
         details(job, Audience::Everyone).into_iter().map(|(name, value)| (name, value.into())).collect();
-    HashMap::from([
+    let mut all = HashMap::from([
         ("State", Variant::from(job.state.word())),
-        ("Stage", Variant::from(job.stage)),
-        ("Progress", Variant::from(job.progress)),
         ("Result", Variant::from(result)),
         ("Error", Variant::from(error_of(job).0)),
         ("Details", Variant::from(details)),
-    ])
+    ]);
+    all.extend(moving(job));
+    all
 }
 
 fn details(job: &Job, audience: Audience) -> Vec<(&'static str, OwnedVariant)> {
@@ -192,11 +225,13 @@ fn owned(details: Vec<(&'static str, OwnedVariant)>) -> Values {
 
 /// Everyone may stop what is his own; for the rest it takes what starting it takes.
 async fn may_cancel(bus: &Connection, caller: &Caller, job: &Job) -> Result<()> {
-    match job.work {
-        _ if caller.uid == job.by.uid => Ok(()),
-        Work::Reset(_) => {
-            authority::require(bus, caller, authority::RESET, &[("overlay", &job.overlay)]).await
-        }
-        Work::Cleanup => authority::require_root(caller, "cancel a cleanup"),
+    if caller.uid == job.by.uid {
+        return Ok(());
     }
+    if job.work == Work::Cleanup {
+        return authority::require_root(caller, "cancel a cleanup");
+    }
+    let about = job.work.about(&job.overlay);
+    let details: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    authority::require_any(bus, caller, job.work.actions(), &details).await
 }

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::errors::{self, BusError, BusResult};
-use super::flags::Effect;
+use super::task::{Lane, Work};
 use crate::error::{Error, Kind};
+use crate::layer::Progress;
 
 /// Jobs that wait or run, in all.
 const QUEUE: usize = 8;
@@ -15,30 +16,6 @@ const QUEUE: usize = 8;
 const PER_USER: usize = 2;
 /// How long a finished job stays listed.
 pub(super) const LISTED: Duration = Duration::from_secs(60);
-
-/// What a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Work {
-    /// Asks for a reset at the next boot, or shows its plan.
-    Reset(Effect),
-    /// Deletes what resets left behind.
-    Cleanup,
-}
-
-impl Work {
-    /// The job's type on the bus.
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Work::Reset(_) => "reset",
-            Work::Cleanup => "cleanup",
-        }
-    }
-
-    /// Whether it changes the store under its lock: one of these at a time.
-    fn writes(self) -> bool {
-        matches!(self, Work::Reset(effect) if effect != Effect::DryRun)
-    }
-}
 
 /// On whose behalf a job runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,6 +104,8 @@ pub(super) struct Job {
     pub(super) stage: &'static str,
     /// Per cent.
     pub(super) progress: u32,
+    /// What is done, and how much there is.
+    pub(super) counts: Progress,
     /// Set once it is over.
     pub(super) ended: Option<Ended>,
     /// Set to stop it.
@@ -149,7 +128,7 @@ impl Jobs {
 
     /// Accepts a job, or says who is in the way.
     pub(super) fn submit(&mut self, work: Work, overlay: &str, by: Initiator) -> BusResult<u64> {
-        self.check_conflict(work, overlay)?;
+        self.check_conflict(work.lane(), overlay)?;
         self.check_limits(&by)?;
         let id = self.next;
         self.next += 1;
@@ -161,6 +140,7 @@ impl Jobs {
             state: State::Accepted,
             stage: "waiting",
             progress: 0,
+            counts: Progress::default(),
             ended: None,
             cancel: Arc::default(),
             ended_at: None,
@@ -169,11 +149,11 @@ impl Jobs {
         Ok(id)
     }
 
-    /// Refuses a second writer on `overlay` while one waits or runs, naming who and what.
-    pub(super) fn check_conflict(&self, work: Work, overlay: &str) -> BusResult<()> {
-        let other = self.open().find(|j| j.overlay == overlay && j.work.writes());
+    /// Refuses what needs `lane` of `overlay` while another job has it or waits for it, naming who and what.
+    pub(super) fn check_conflict(&self, lane: Lane, overlay: &str) -> BusResult<()> {
+        let other = self.open().find(|j| j.overlay == overlay && j.work.lane() == lane);
         match other {
-            Some(job) if work.writes() => Err(Error::new(
+            Some(job) if lane != Lane::Free => Err(Error::new(
                 Kind::JobInProgress,
                 format!(
                     "job {} ({} of {overlay}) by {} is not finished",
@@ -209,14 +189,18 @@ impl Jobs {
         }
     }
 
-    /// The jobs that may start now; they count as running from here.
+    /// The jobs that may start now; they count as running from here. Of each lane one, whatever its overlay: the
+    /// store is locked as a whole.
     pub(super) fn start(&mut self) -> Vec<Job> {
-        let mut writer = self.list.values().any(|j| j.state == State::Running && j.work.writes());
+        let running = self.list.values().filter(|j| j.state == State::Running);
+        let mut taken: Vec<Lane> = running.map(|j| j.work.lane()).collect();
         let mut started = Vec::new();
         for job in self.list.values_mut().filter(|j| j.state == State::Waiting) {
-            if job.work.writes() && std::mem::replace(&mut writer, true) {
+            let lane = job.work.lane();
+            if lane != Lane::Free && taken.contains(&lane) {
                 continue;
             }
+            taken.push(lane);
             job.state = State::Running;
             started.push(job.clone());
         }
@@ -224,10 +208,11 @@ impl Jobs {
     }
 
     /// A running job tells where it is.
-    pub(super) fn progress(&mut self, id: u64, stage: &'static str, percent: u32) {
+    pub(super) fn progress(&mut self, id: u64, stage: &'static str, percent: u32, counts: Progress) {
         if let Some(job) = self.list.get_mut(&id) {
             job.stage = stage;
             job.progress = percent.min(100);
+            job.counts = counts;
         }
     }
 
@@ -245,6 +230,13 @@ impl Jobs {
     /// Stops what can be continued another time.
     pub(super) fn stop_cleanups(&self) {
         for job in self.open().filter(|j| j.work == Work::Cleanup) {
+            job.cancel.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Stops everything that can be stopped.
+    pub(super) fn stop_all(&self) {
+        for job in self.open() {
             job.cancel.store(true, Ordering::Relaxed);
         }
     }

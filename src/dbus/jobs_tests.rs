@@ -1,6 +1,8 @@
 //! Who may add a job, and which one runs.
 
 use super::*;
+use crate::dbus::flags::{Effect, Taking};
+use crate::operation::snapshot::Wanted;
 
 const RESET: Work = Work::Reset(Effect::NextBoot);
 
@@ -22,14 +24,14 @@ fn a_second_writer_is_told_who_is_in_the_way() {
 #[test]
 fn the_queue_is_bounded_in_all_and_per_user() {
     let mut jobs = Jobs::new(1);
-    let dry = Work::Reset(Effect::DryRun);
+    let dry = || Work::Reset(Effect::DryRun);
     for n in 0..8 {
-        jobs.submit(dry, "root", user(n / 2)).unwrap();
+        jobs.submit(dry(), "root", user(n / 2)).unwrap();
         if n == 1 {
-            assert_eq!(jobs.submit(dry, "root", user(0)).unwrap_err().name(), errors::LIMITS);
+            assert_eq!(jobs.submit(dry(), "root", user(0)).unwrap_err().name(), errors::LIMITS);
         }
     }
-    assert_eq!(jobs.submit(dry, "root", user(9)).unwrap_err().name(), errors::LIMITS);
+    assert_eq!(jobs.submit(dry(), "root", user(9)).unwrap_err().name(), errors::LIMITS);
 }
 
 #[test]
@@ -47,6 +49,23 @@ fn one_writer_runs_at_a_time_and_others_beside_it() {
     assert!(jobs.start().is_empty());
     jobs.finish(a, Ended::Done(Details::default()), Instant::now());
     assert_eq!(ids(jobs.start()), [b]);
+}
+
+#[test]
+fn a_request_does_not_wait_for_a_copy_and_a_second_copy_does() {
+    let mut jobs = Jobs::new(1);
+    let copy = || Work::Snapshot(Wanted::default(), Taking::Now);
+    let a = jobs.submit(copy(), "root", user(1)).unwrap();
+    let b = jobs.submit(RESET, "root", user(2)).unwrap();
+    let c = jobs.submit(copy(), "var", user(3)).unwrap();
+    let error = jobs.submit(Work::Delete(3), "root", user(4)).unwrap_err();
+    assert!(error.message().contains("job 1 (snapshot of root) by user 1"), "{error}");
+    assert!(jobs.submit(Work::Snapshot(Wanted::default(), Taking::Quiesced), "root", user(4)).is_err());
+    for id in [a, b, c] {
+        jobs.announced(id);
+    }
+    let ids: Vec<u64> = jobs.start().iter().map(|j| j.id).collect();
+    assert_eq!(ids, [a, b], "the store is copied to by one at a time");
 }
 
 #[test]

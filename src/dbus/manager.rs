@@ -11,7 +11,7 @@ use super::authority::{self, Answer, FACTORY_RESET};
 use super::caller::Caller;
 use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result, name_of};
-use super::request::{self, Wanted};
+use super::request::{self, Call, Pretext};
 use super::{announce, flags, paths};
 use crate::error::Kind;
 
@@ -62,9 +62,15 @@ impl ManagerObject {
     }
 
     #[zbus(out_args("json"))]
-    async fn describe(&self, flags: u64) -> Result<String> {
+    async fn describe(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String> {
         flags::none(flags)?;
-        announce::json(&*self.core.fresh(Depth::Full).await)
+        let status = self.core.fresh(Depth::Full).await;
+        announce::json(&*announce::told_to(bus, &header, status).await?)
     }
 
     async fn reload(
@@ -110,8 +116,9 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<()> {
-        let wanted = Wanted { overlay: MACHINE, action: FACTORY_RESET, level, keep: &keep, flags };
-        request::reset(&self.core, bus, &header, wanted).await.map(drop)
+        let work = request::reset(level, &keep, flags)?;
+        let call = Call { core: &self.core, bus, header: &header };
+        call.job_for(MACHINE, work, &[FACTORY_RESET]).await.map(drop)
     }
 
     async fn cancel_factory_reset(
@@ -120,7 +127,7 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<()> {
-        request::cancel(&self.core, bus, &header, MACHINE, FACTORY_RESET, flags).await
+        Call { core: &self.core, bus, header: &header }.cancel(MACHINE, Pretext::FactoryReset, flags).await
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -181,8 +188,8 @@ impl ManagerObject {
 /// The word systemd's factory-reset tool has for it: unsupported, off or pending.
 pub(super) fn factory_reset_state(status: &crate::status::Status) -> &'static str {
     match (find(status, MACHINE).pending, &status.store) {
-        (Some(_), _) => "pending",
-        (None, Some(store)) if !store.read_only => "off",
+        (Some(pending), _) if pending.action == "reset" => "pending",
+        (_, Some(store)) if !store.read_only => "off",
         _ => "unsupported",
     }
 }

@@ -5,6 +5,7 @@
 //! ([`work`]) runs on a thread of its own and reports to the [main loop](daemon).
 
 mod announce;
+mod arguments;
 mod authority;
 mod boot_report;
 mod caller;
@@ -16,6 +17,7 @@ pub mod event;
 mod flags;
 mod job;
 mod jobs;
+mod known;
 mod log_control;
 mod manager;
 mod notify;
@@ -23,6 +25,8 @@ mod overlay;
 mod paths;
 mod reboot;
 mod request;
+mod snapshot;
+mod task;
 mod wait;
 mod work;
 

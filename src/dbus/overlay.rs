@@ -1,16 +1,18 @@
 //! `org.overlayd1.Overlay`: what one overlay is, and what can be asked of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
-use super::authority::RESET;
 use super::core::{Core, Depth, find};
-use super::errors::BusResult as Result;
-use super::flags;
-use super::request::{self, Wanted};
-use super::{announce, paths};
+use super::errors::{BusError, BusResult as Result};
+use super::flags::{self, Effect, Source};
+use super::request::{self, Call, Pretext};
+use super::task::Work;
+use super::{announce, arguments, paths};
+use crate::operation::restore::From;
 use crate::status::OverlayStatus;
 
 /// The object of one overlay.
@@ -33,8 +35,70 @@ impl OverlayObject {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(u64, OwnedObjectPath)> {
-        let wanted = Wanted { overlay: &self.name, action: RESET, level, keep: &keep, flags };
-        request::reset(&self.core, bus, &header, wanted).await
+        let work = request::reset(level, &keep, flags)?;
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn create_snapshot(
+        &self,
+        description: &str,
+        userdata: BTreeMap<String, String>,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let taking = flags::snapshot(flags)?;
+        let work = Work::Snapshot(arguments::wanted(description, userdata)?, taking);
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("snapshots"))]
+    async fn list_snapshots(&self, flags: u64) -> Result<Vec<(u64, String, OwnedObjectPath)>> {
+        flags::none(flags)?;
+        let status = self.core.fresh(Depth::Quick).await;
+        let row = |s: crate::status::Snapshot| (s.id, s.description, paths::snapshot(&self.name, s.id));
+        Ok(find(&status, &self.name).snapshots.into_iter().map(row).collect())
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn commit(
+        &self,
+        description: &str,
+        userdata: BTreeMap<String, String>,
+        paths: Vec<String>,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let taking = flags::commit(flags)?;
+        let wanted = arguments::wanted(description, userdata)?;
+        let work = Work::Commit(wanted, arguments::paths(&paths)?, taking);
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn restore(
+        &self,
+        snapshot: u64,
+        paths: Vec<String>,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let work = restore(snapshot, &paths, flags)?;
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn undo(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let work = Work::Undo(flags::effect(flags)?);
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
     }
 
     async fn cancel_pending(
@@ -43,13 +107,19 @@ impl OverlayObject {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<()> {
-        request::cancel(&self.core, bus, &header, &self.name, RESET, flags).await
+        Call { core: &self.core, bus, header: &header }.cancel(&self.name, Pretext::Any, flags).await
     }
 
     #[zbus(out_args("json"))]
-    async fn describe(&self, flags: u64) -> Result<String> {
+    async fn describe(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String> {
         flags::none(flags)?;
         let status = self.core.fresh(Depth::Full).await;
+        let status = announce::told_to(bus, &header, status).await?;
         announce::json(&find(&status, &self.name))
     }
 
@@ -91,6 +161,16 @@ impl OverlayObject {
     #[zbus(property)]
     async fn generation(&self) -> u64 {
         self.now().await.generation.unwrap_or(0)
+    }
+
+    #[zbus(property)]
+    async fn snapshot(&self) -> u64 {
+        self.now().await.snapshot.unwrap_or(0)
+    }
+
+    #[zbus(property)]
+    async fn baseline(&self) -> u64 {
+        self.now().await.baseline.unwrap_or(0)
     }
 
     #[zbus(property)]
@@ -138,5 +218,50 @@ impl OverlayObject {
 impl OverlayObject {
     async fn now(&self) -> OverlayStatus {
         self.core.overlay(&self.name).await
+    }
+}
+
+/// What `Restore` is asked with, parsed.
+fn restore(snapshot: u64, paths: &[String], flags: u64) -> Result<Work> {
+    let (effect, source) = flags::restore(flags)?;
+    let paths = arguments::paths(paths)?;
+    let from = match source {
+        Source::Snapshot => From::Snapshot(arguments::id(snapshot)?),
+        Source::Base if snapshot != 0 => {
+            return Err(BusError::invalid(format!("both snapshot {snapshot} and the base are named")));
+        }
+        Source::Base => From::Base,
+    };
+    match (from, paths.is_empty(), effect) {
+        (_, false, Effect::Reboot) => {
+            Err(BusError::invalid("single paths are restored at once, without a reboot"))
+        }
+        (from, false, effect) => Ok(Work::Paths(from, paths, effect)),
+        (From::Snapshot(id), true, effect) => Ok(Work::Restore(id, effect)),
+        (From::Base, true, _) => {
+            Err(BusError::invalid("from the base only paths are restored (for all of it there is Reset)"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restore_is_of_everything_or_of_paths() {
+        let etc = ["/etc".to_owned()];
+        assert_eq!(restore(3, &[], 2).unwrap(), Work::Restore(3, Effect::Reboot));
+        let paths = Work::Paths(From::Snapshot(3), vec!["/etc".into()], Effect::NextBoot);
+        assert_eq!(restore(3, &etc, 0).unwrap(), paths);
+        assert_eq!(
+            restore(0, &etc, 12).unwrap(),
+            Work::Paths(From::Base, vec!["/etc".into()], Effect::DryRun)
+        );
+        for (id, paths, flags) in
+            [(0, &etc[..], 0), (0, &[], 0), (0, &[], 8), (3, &etc, 8), (3, &etc, 2), (0, &etc, 10)]
+        {
+            assert!(restore(id, paths, flags).is_err(), "{id} {paths:?} {flags}");
+        }
     }
 }

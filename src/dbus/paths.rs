@@ -9,6 +9,11 @@ pub(super) fn overlay(name: &str) -> OwnedObjectPath {
     path(format!("{ROOT}/overlay/{}", escape(name)))
 }
 
+/// `/org/overlayd1/overlay/<name escaped>/snapshot/<id>`.
+pub(super) fn snapshot(name: &str, id: u64) -> OwnedObjectPath {
+    path(format!("{}/snapshot/{id}", overlay(name)))
+}
+
 /// `/org/overlayd1/job/<id>`.
 pub(super) fn job(id: u64) -> OwnedObjectPath {
     path(format!("{ROOT}/job/{id}"))
@@ -50,7 +55,8 @@ mod tests {
     }
 
     #[test]
-    fn jobs_have_their_number() {
+    fn jobs_and_snapshots_have_their_number() {
+        assert_eq!(snapshot("var-lib", 3).as_str(), "/org/overlayd1/overlay/var_2dlib/snapshot/3");
         assert_eq!(job(7).as_str(), "/org/overlayd1/job/7");
         assert_eq!(none().as_str(), "/");
     }

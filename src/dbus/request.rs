@@ -1,98 +1,154 @@
-//! Asking for a reset, and taking it back: the flow that the Overlay and the Manager share.
+//! From a call to its effect: the flow that all objects share. Arguments are parsed before; then: authorise, one
+//! operation or one job.
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::authority;
+use super::authority::{self, COMMIT, CREATE_SNAPSHOT, FACTORY_RESET, RESET, RESTORE};
 use super::caller::Caller;
-use super::core::{Core, Depth};
+use super::core::{Core, Depth, find};
 use super::errors::BusResult;
-use super::flags::{self, Effect};
+use super::flags;
 use super::job::JobObject;
-use super::jobs::{Initiator, Work};
+use super::jobs::Initiator;
 use super::manager::ManagerObjectSignals;
+use super::task::{Lane, Work};
 use super::{ROOT, paths};
 use crate::error::{Error, Kind};
-use crate::operation;
+use crate::operation::{self, Site};
+use crate::status::Pending;
 
-/// What a caller wants.
+/// One call: who it is from, and where it came in.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
-    /// The overlay's name.
-    pub(super) overlay: &'a str,
-    /// The polkit action it takes.
-    pub(super) action: &'a str,
-    /// Level of the reset.
-    pub(super) level: &'a str,
-    /// Paths to keep.
-    pub(super) keep: &'a [String],
-    /// Flags of the method.
-    pub(super) flags: u64,
+pub(super) struct Call<'a> {
+    /// Shared state.
+    pub(super) core: &'a Arc<Core>,
+    /// The bus.
+    pub(super) bus: &'a Connection,
+    /// The message.
+    pub(super) header: &'a Header<'a>,
 }
 
-/// Parses, authorises, then makes the job. Nothing is done before the caller is known to be allowed.
-pub(super) async fn reset(
-    core: &Arc<Core>,
-    bus: &Connection,
-    header: &Header<'_>,
-    wanted: Wanted<'_>,
-) -> BusResult<(u64, OwnedObjectPath)> {
-    let _call = core.enter();
-    let effect = flags::effect(wanted.flags)?;
-    flags::level(wanted.level)?;
-    flags::keep(wanted.keep)?;
-    let caller = Caller::of(bus, header).await?;
-    let details = [("overlay", wanted.overlay), ("level", "reset")];
-    authority::require(bus, &caller, wanted.action, &details).await?;
-    core.status().await;
-    core.store()?;
-    submit(core, bus, Work::Reset(effect), wanted.overlay, caller.initiator()).await
+/// What a reset is asked with, parsed.
+pub(super) fn reset(level: &str, keep: &[String], flags: u64) -> BusResult<Work> {
+    let effect = flags::effect(flags)?;
+    flags::level(level)?;
+    flags::keep(keep)?;
+    Ok(Work::Reset(effect))
 }
 
-/// Takes the pending request of an overlay back.
-pub(super) async fn cancel(
-    core: &Arc<Core>,
-    bus: &Connection,
-    header: &Header<'_>,
-    overlay: &str,
-    action: &str,
-    flags: u64,
-) -> BusResult<()> {
-    let _call = core.enter();
-    flags::none(flags)?;
-    let caller = Caller::of(bus, header).await?;
-    authority::require(bus, &caller, action, &[("overlay", overlay)]).await?;
-    core.status().await;
-    let store = core.store()?;
-    core.jobs(|jobs| jobs.check_conflict(Work::Reset(Effect::NextBoot), overlay))?;
-    let name = overlay.to_owned();
-    let before = std::time::Instant::now();
-    zruntime::unblock(move || take_back(store, name)).await?;
-    let by = caller.initiator().name;
-    tracing::info!(
-        message_id = crate::logging::message_id::REQUEST_CANCELLED,
-        operation = "cancel",
-        overlay,
-        by,
-        "request cancelled"
-    );
-    core.look(Depth::Quick, Some(before)).await;
-    Ok(())
+/// Whom a pending request is taken back for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pretext {
+    /// For those who may ask for the same.
+    Any,
+    /// For those who may reset the machine; only a reset is meant.
+    FactoryReset,
+}
+
+impl Call<'_> {
+    /// Authorises, then makes the job. Nothing is done before the caller is known to be allowed.
+    pub(super) async fn job(&self, overlay: &str, work: Work) -> BusResult<(u64, OwnedObjectPath)> {
+        let actions = work.actions();
+        self.job_for(overlay, work, actions).await
+    }
+
+    /// The same, for those who may do any of `actions`.
+    pub(super) async fn job_for(
+        &self,
+        overlay: &str,
+        work: Work,
+        actions: &[&str],
+    ) -> BusResult<(u64, OwnedObjectPath)> {
+        let _call = self.core.enter();
+        let caller = self.authorised(actions, &work.about(overlay)).await?;
+        self.core.status().await;
+        self.core.store()?;
+        submit(self.core, self.bus, work, overlay, caller.initiator()).await
+    }
+
+    /// Authorises, then does something that takes an instant only. Comes back when clients can see the effect; says
+    /// who asked.
+    pub(super) async fn change(
+        &self,
+        action: &str,
+        about: &[(&str, String)],
+        change: impl FnOnce(&Site) -> crate::Result<()> + Send + 'static,
+    ) -> BusResult<String> {
+        let _call = self.core.enter();
+        let caller = self.authorised(&[action], about).await?;
+        self.core.status().await;
+        let site = self.core.site()?;
+        let before = Instant::now();
+        zruntime::unblock(move || change(&site)).await?;
+        self.core.look(Depth::Quick, Some(before)).await;
+        Ok(caller.initiator().name)
+    }
+
+    /// Takes the pending request of an overlay back: for those who may ask for it.
+    pub(super) async fn cancel(&self, overlay: &str, pretext: Pretext, flags: u64) -> BusResult<()> {
+        let _call = self.core.enter();
+        flags::none(flags)?;
+        let status = self.core.look(Depth::Quick, Some(Instant::now())).await;
+        let pending = find(&status, overlay).pending;
+        let action = match pretext {
+            Pretext::Any => action_of(pending.as_ref()),
+            Pretext::FactoryReset => FACTORY_RESET,
+        };
+        let caller = self.authorised(&[action], &[("overlay", overlay.to_owned())]).await?;
+        if pretext == Pretext::FactoryReset && pending.is_some_and(|p| p.action != "reset") {
+            return Err(nothing_pending(overlay).into());
+        }
+        let store = self.core.store()?;
+        self.core.jobs(|jobs| jobs.check_conflict(Lane::Request, overlay))?;
+        let name = overlay.to_owned();
+        let before = Instant::now();
+        zruntime::unblock(move || take_back(store, name)).await?;
+        let by = caller.initiator().name;
+        tracing::info!(
+            message_id = crate::logging::message_id::REQUEST_CANCELLED,
+            operation = "cancel",
+            overlay,
+            by,
+            "request cancelled"
+        );
+        self.core.look(Depth::Quick, Some(before)).await;
+        Ok(())
+    }
+
+    async fn authorised(&self, actions: &[&str], about: &[(&str, String)]) -> BusResult<Caller> {
+        let caller = Caller::of(self.bus, self.header).await?;
+        let details: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        authority::require_any(self.bus, &caller, actions, &details).await?;
+        Ok(caller)
+    }
+}
+
+/// What it takes to ask for this request; a damaged one counts as a reset.
+fn action_of(pending: Option<&Pending>) -> &'static str {
+    match pending.map(|p| (p.action.as_str(), p.commit)) {
+        Some(("restore" | "undo", _)) => RESTORE,
+        Some(("snapshot", true)) => COMMIT,
+        Some(("snapshot", false)) => CREATE_SNAPSHOT,
+        _ => RESET,
+    }
 }
 
 fn take_back(store: PathBuf, overlay: String) -> crate::Result<()> {
     let steps = operation::cancel(&store, &overlay)?;
     if steps.is_empty() {
-        return Err(Error::new(
-            Kind::NoPendingAction,
-            format!("no request is pending for overlay {overlay}"),
-        ));
+        return Err(nothing_pending(&overlay));
     }
     Ok(())
+}
+
+fn nothing_pending(overlay: &str) -> Error {
+    Error::new(Kind::NoPendingAction, format!("no request is pending for overlay {overlay}"))
 }
 
 /// Queues a job and puts it on the bus: object, then `JobNew`, then it may start; the reply comes after all that.
@@ -103,10 +159,10 @@ pub(super) async fn submit(
     overlay: &str,
     by: Initiator,
 ) -> BusResult<(u64, OwnedObjectPath)> {
-    let name = by.name.clone();
+    let (name, word) = (by.name.clone(), work.word());
     let id = core.jobs(|jobs| jobs.submit(work, overlay, by))?;
     let path = paths::job(id);
-    tracing::info!(operation = work.word(), overlay, job = id, by = name, "job accepted");
+    tracing::info!(operation = word, overlay, job = id, by = name, "job accepted");
     // A job that is accepted runs, whether or not it could be shown.
     if let Err(error) = show(core, bus, id, overlay).await {
         tracing::warn!(job = id, error = %error, "failed to tell clients of a job");

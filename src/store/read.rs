@@ -130,6 +130,16 @@ pub fn trash_entries(layout: &Layout, overlay: &str) -> Result<Vec<String>> {
     names(&layout.trash(overlay))
 }
 
+/// The numbers of the snapshots of one overlay, none if they can not be read. Without their records: an instant.
+pub fn snapshot_numbers(layout: &Layout, overlay: &str) -> Vec<u64> {
+    names(&layout.snapshots(overlay)).unwrap_or_default().iter().filter_map(|n| number_of(n)).collect()
+}
+
+/// How the last request of an overlay ended; none if there was none, or its record can not be read.
+pub fn outcome(layout: &Layout, overlay: &str) -> Option<OutcomeRecord> {
+    load_optional(&layout.outcome(overlay))?.ok()
+}
+
 fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
     let path = layout.record();
     let Some(text) = atomic::read_optional(&path)? else {

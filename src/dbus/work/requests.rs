@@ -1,0 +1,124 @@
+//! Jobs that ask something of the next boot, and their previews.
+
+use std::path::PathBuf;
+
+use super::{At, bounded};
+use crate::dbus::jobs::Details;
+use crate::error::{Error, Kind, Result};
+use crate::logging::message_id;
+use crate::operation::snapshot::Wanted;
+use crate::operation::{self, Planned, restore, snapshot};
+use crate::plan::Step;
+
+const STAGE: &str = "requesting";
+
+pub(super) fn reset(at: &At<'_>) -> Result<Details> {
+    at.stage(STAGE);
+    let planned = operation::request_reset(at.site, at.overlay(), &at.asked())?;
+    tracing::info!(
+        message_id = message_id::RESET_REQUESTED,
+        operation = "reset",
+        overlay = at.overlay(),
+        request = %planned.request.id,
+        by = %planned.request.requested_by,
+        "reset requested"
+    );
+    Ok(written(planned))
+}
+
+pub(super) fn restore(at: &At<'_>, id: u64) -> Result<Details> {
+    at.stage(STAGE);
+    let planned = restore::request(at.site, at.overlay(), id, &at.asked())?;
+    tracing::info!(
+        message_id = message_id::RESTORE_REQUESTED,
+        operation = "restore",
+        overlay = at.overlay(),
+        snapshot = id,
+        request = %planned.request.id,
+        by = %planned.request.requested_by,
+        "restore requested"
+    );
+    Ok(written(planned))
+}
+
+pub(super) fn undo(at: &At<'_>) -> Result<Details> {
+    at.stage(STAGE);
+    let planned = restore::request_undo(at.site, at.overlay(), &at.asked())?;
+    tracing::info!(
+        message_id = message_id::UNDO_REQUESTED,
+        operation = "undo",
+        overlay = at.overlay(),
+        generation = planned.request.generation.unwrap_or(0),
+        request = %planned.request.id,
+        by = %planned.request.requested_by,
+        "undo requested"
+    );
+    Ok(written(planned))
+}
+
+pub(super) fn snapshot(at: &At<'_>, wanted: &Wanted) -> Result<Details> {
+    seal(at, wanted, false)
+}
+
+pub(super) fn commit(at: &At<'_>, wanted: &Wanted, paths: &[PathBuf]) -> Result<Details> {
+    match paths {
+        [] => seal(at, wanted, true),
+        _ => Err(Error::new(Kind::InvalidArgs, "a quiesced commit seals the whole layer, not single paths")
+            .remedy("leave out --quiesced or the paths")),
+    }
+}
+
+/// The next boot makes a snapshot of the layer as a whole, before anything runs.
+fn seal(at: &At<'_>, wanted: &Wanted, commit: bool) -> Result<Details> {
+    at.stage(STAGE);
+    let planned = snapshot::request(at.site, at.overlay(), wanted, commit, &at.asked())?;
+    tracing::info!(
+        message_id = message_id::SNAPSHOT_REQUESTED,
+        operation = if commit { "commit" } else { "snapshot" },
+        overlay = at.overlay(),
+        snapshot = planned.request.snapshot.unwrap_or(0),
+        request = %planned.request.id,
+        by = %planned.request.requested_by,
+        "snapshot requested"
+    );
+    Ok(written(planned))
+}
+
+/// What is told of a request that stands.
+fn written(planned: Planned) -> Details {
+    let request = planned.request;
+    let named = [("snapshot", request.snapshot), ("generation", request.generation)];
+    let named = named.into_iter().filter_map(|(name, number)| Some((name, number?)));
+    Details {
+        flags: vec![("was-pending", planned.steps.is_empty())],
+        numbers: [("requested-at", request.requested_at)].into_iter().chain(named).collect(),
+        texts: vec![("request", request.id), ("requested-by", request.requested_by)],
+        ..Details::default()
+    }
+}
+
+pub(super) fn preview_reset(at: &At<'_>) -> Result<Details> {
+    let preview = operation::preview_reset(at.site, at.overlay(), &at.asked())?;
+    Ok(plans(&preview.now, &preview.at_boot, Vec::new()))
+}
+
+pub(super) fn preview_restore(at: &At<'_>, id: u64) -> Result<Details> {
+    let preview = restore::preview(at.site, at.overlay(), id, &at.asked())?;
+    Ok(plans(&preview.now, &preview.at_boot, preview.warnings))
+}
+
+pub(super) fn preview_undo(at: &At<'_>) -> Result<Details> {
+    let preview = restore::preview_undo(at.site, at.overlay(), &at.asked())?;
+    Ok(plans(&preview.now, &preview.at_boot, preview.warnings))
+}
+
+fn plans(now: &[Step], at_boot: &[Step], warnings: Vec<String>) -> Details {
+    let lines = |steps: &[Step]| steps.iter().map(ToString::to_string).collect();
+    let (warnings, complete) = bounded(warnings, true);
+    Details {
+        flags: vec![("complete", complete)],
+        lists: vec![("now", lines(now)), ("at-boot", lines(at_boot))],
+        private: vec![("warnings", warnings)],
+        ..Details::default()
+    }
+}
