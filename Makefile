@@ -120,6 +120,9 @@ install:
 	$(INSTALL) $(BIN)/overlayctl $(DESTDIR)$(BINDIR)/overlayctl
 	$(INSTALL) $(BIN)/overlayd $(DESTDIR)$(LIBDIR)/overlayd/overlayd
 	$(INSTALL) $(EARLY_PROGRAM) $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early
+	@# mount(8) looks for its helpers in /sbin alone, which is /usr/sbin.
+	install -d $(DESTDIR)/usr/sbin
+	ln -sfr $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early $(DESTDIR)/usr/sbin/mount.overlayd
 	$(INSTALL_FILE) config/overlayd.toml $(DESTDIR)$(CONFIGDIR)/overlayd.toml
 	for file in units/*.service units/initrd/*.service; do \
 		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \

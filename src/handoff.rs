@@ -46,6 +46,27 @@ pub struct Handoff {
     pub overlay: BTreeMap<String, HandoffOverlay>,
 }
 
+impl Handoff {
+    /// One in which nothing is mounted.
+    pub fn new(boot_mode: BootMode, boot_id: String) -> Handoff {
+        Handoff {
+            version: 1,
+            boot_id,
+            boot_mode,
+            took_ms: 0,
+            waited_ms: 0,
+            problems: Vec::new(),
+            state: None,
+            overlay: BTreeMap::new(),
+        }
+    }
+}
+
+/// What the kernel shows as the source of an overlay's mount.
+pub fn source_of(overlay: &str) -> String {
+    format!("overlayd:{overlay}")
+}
+
 /// How overlayd-early was run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

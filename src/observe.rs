@@ -108,6 +108,29 @@ pub fn base(target: &Path, kernel_command_line: &str, paths: &Paths) -> Result<B
     })
 }
 
+/// What a directory shows, as the base of an overlay over it. Its identity is that of the filesystem that holds it, and
+/// its path there. `root` is the identity of the root overlay's base: a directory in that overlay goes by it.
+pub fn directory(target: &Path, root: Option<&str>, paths: &Paths) -> Result<Base> {
+    let mounts = mountinfo::read()?;
+    let mount = mountinfo::holding(&mounts, target)?;
+    let inside = target.strip_prefix(&mount.target).unwrap_or(target);
+    let device = block::node_of_dev(mount.major, mount.minor, paths);
+    let superblock = device.as_deref().and_then(|d| block::probe(d).ok().flatten());
+    let holder = match root.filter(|_| mount.source == "overlayd:root") {
+        Some(root) => root.to_owned(),
+        None => identity(&mount, superblock.as_ref(), None, ""),
+    };
+    let submounts = mountinfo::below(&mounts, target);
+    Ok(Base {
+        identity: format!("{holder} at {}", mount.root.join(inside).display()),
+        lower: format!("directory:{}", target.display()),
+        device: None,
+        number: (mount.major, mount.minor),
+        read_only: mount.superblock_is_read_only(),
+        submounts,
+    })
+}
+
 /// The state device, before it is touched.
 pub fn device(node: &Path, config: &State, base: &Base) -> Result<DeviceFacts> {
     let superblock = block::probe(node)?;

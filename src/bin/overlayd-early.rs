@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use overlayd::early::args::{self, Task};
-use overlayd::early::{boot, shutdown};
+use overlayd::early::{boot, mount, shutdown};
 use overlayd::logging;
 
 /// The C entry point instead of Rust's: std's start code handles stack overflows of threads, and for that takes a
@@ -26,6 +26,13 @@ fn run() -> i32 {
             logging::init_early();
             boot::run(&sysroot).map_or_else(|e| fail(&e.to_string(), 1), |()| 0)
         }
+        Ok(Task::Mount { fake: true, .. }) => 0,
+        Ok(Task::Mount { name, target, flags, .. }) => match mount::run(&name, target.as_deref(), flags) {
+            Ok(true) => print(&format!("overlay {name} is mounted already\n")),
+            Ok(false) => 0,
+            // As mount(8): 32 is a mount that failed.
+            Err(e) => fail(&e.to_string(), 32),
+        },
         Ok(Task::Shutdown { verb }) => {
             logging::init_early();
             let refused = shutdown::run(&verb);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::sys::mount::Flags;
+
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
@@ -15,6 +17,17 @@ pub enum Task {
         /// The verb.
         verb: String,
     },
+    /// Mount an overlay that is not the root.
+    Mount {
+        /// Its name.
+        name: String,
+        /// Where; none: where the configuration says.
+        target: Option<PathBuf>,
+        /// Mount options.
+        flags: Flags,
+        /// Only pretend, as `mount -f`.
+        fake: bool,
+    },
     /// Print the help.
     Help,
     /// Print the version.
@@ -24,9 +37,11 @@ pub enum Task {
 /// The help text.
 pub const HELP: &str = "\
 Usage: overlayd-early boot --sysroot DIR
+       overlayd-early mount NAME [TARGET] [-o OPTIONS]
        overlayd-early shutdown poweroff|reboot|halt|kexec
 
   boot      mount the configured overlay over the root that is mounted at DIR; runs in the initramfs
+  mount     mount another configured overlay, on a running system; as mount.overlayd it is mount(8)'s helper
   shutdown  unmount the old root and the state filesystem; runs as /run/initramfs/shutdown
 
   --help, --version
@@ -43,7 +58,11 @@ pub fn parse(arguments: &[String]) -> Result<Task, String> {
     if called.as_deref() == Some("shutdown") {
         return Ok(shutdown(rest.first().copied()));
     }
+    if called.as_deref() == Some("mount.overlayd") {
+        return mount(&rest);
+    }
     match rest[..] {
+        ["mount", ref rest @ ..] => mount(rest),
         ["boot", "--sysroot", dir] | ["boot", dir] if dir.starts_with('/') => {
             Ok(Task::Boot { sysroot: dir.into() })
         }
@@ -61,6 +80,28 @@ fn shutdown(verb: Option<&str>) -> Task {
     Task::Shutdown { verb: verb.unwrap_or("poweroff").to_owned() }
 }
 
+/// `SPEC [DIR] [-sfnv] [-o OPTIONS] [-t TYPE]`, as mount(8) calls its helpers.
+fn mount(arguments: &[&str]) -> Result<Task, String> {
+    let (mut places, mut options, mut fake) = (Vec::new(), Vec::new(), false);
+    let mut rest = arguments.iter().copied();
+    while let Some(argument) = rest.next() {
+        match argument.strip_prefix('-') {
+            Some("o") => options.extend(rest.next()),
+            Some("t") => drop(rest.next()),
+            Some(letters) if !letters.is_empty() && letters.chars().all(|c| "sfnv".contains(c)) => {
+                fake |= letters.contains('f');
+            }
+            Some(_) => return Err(format!("unknown option \"{argument}\"")),
+            None => places.push(argument),
+        }
+    }
+    let ([name] | [name, _]) = places[..] else {
+        return Err("mount needs the name of an overlay".to_owned());
+    };
+    let flags = Flags::parse(&options.join(","))?;
+    Ok(Task::Mount { name: name.to_owned(), target: places.get(1).map(PathBuf::from), flags, fake })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,12 +117,27 @@ mod tests {
             of("/run/initramfs/shutdown reboot --log-level 6"),
             Ok(Task::Shutdown { verb: "reboot".into() })
         );
+        let mount = |fake| Task::Mount {
+            name: "data".into(),
+            target: Some("/srv/data".into()),
+            flags: Flags::parse("ro,nosuid").unwrap(),
+            fake,
+        };
+        assert_eq!(of("/sbin/mount.overlayd data /srv/data -o ro,nosuid"), Ok(mount(false)));
+        assert_eq!(
+            of("overlayd-early mount data /srv/data -sf -o ro -o nosuid -t overlayd"),
+            Ok(mount(true))
+        );
         assert_eq!(of("overlayd-early --version"), Ok(Task::Version));
         for bad in [
             "overlayd-early",
             "overlayd-early boot",
             "overlayd-early boot --sysroot root",
             "overlayd-early x",
+            "overlayd-early mount",
+            "overlayd-early mount a /b c",
+            "overlayd-early mount a -x",
+            "mount.overlayd a /b -o lowerdir=/x",
         ] {
             assert!(of(bad).is_err(), "{bad}");
         }

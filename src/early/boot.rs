@@ -62,14 +62,14 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let mut handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
     name_visible_paths(&mut handoff, &places);
     report(&handoff);
-    want_cleanup(&handoff, &places);
+    want_cleanup(&handoff);
     // The overlay is mounted: a report that can not be written must not stop the boot.
     handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
     Ok(())
 }
 
 /// Open to everyone: what lies in it guards itself.
-fn make_run_dir(path: &Path) -> Result<()> {
+pub(super) fn make_run_dir(path: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .mode(0o755)
         .recursive(true)
@@ -162,14 +162,12 @@ fn handoff(
         executed: plan.executes,
     };
     Handoff {
-        version: 1,
-        boot_id: facts.now.boot.clone(),
-        boot_mode: BootMode::Initrd,
         took_ms: millis(took),
         waited_ms: millis(brought.waited),
         problems: [brought.problems, plan.problems, problems].concat(),
         state: brought.state,
         overlay: [("root".to_owned(), root)].into(),
+        ..Handoff::new(BootMode::Initrd, facts.now.boot.clone())
     }
 }
 
@@ -198,14 +196,12 @@ fn report(handoff: &Handoff) {
 }
 
 /// The flag for the unit that deletes the trash and reports, once the system is up.
-fn want_cleanup(handoff: &Handoff, places: &Places) {
-    let trash = places.layout.as_ref().is_some_and(|_| {
-        let visible = crate::store::Layout::new(handoff::RUN_STORE);
-        read::overlay_names(&visible)
-            .unwrap_or_default()
-            .iter()
-            .any(|name| read::trash_entries(&visible, name).is_ok_and(|t| !t.is_empty()))
-    });
+pub(super) fn want_cleanup(handoff: &Handoff) {
+    let visible = crate::store::Layout::new(handoff::RUN_STORE);
+    let trash = read::overlay_names(&visible)
+        .unwrap_or_default()
+        .iter()
+        .any(|name| read::trash_entries(&visible, name).is_ok_and(|t| !t.is_empty()));
     let notable = handoff.overlay.values().any(|o| o.reason.is_some() || o.executed.is_some());
     if trash || notable {
         std::fs::write(handoff::CLEANUP_WANTED, "")

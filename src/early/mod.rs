@@ -2,5 +2,6 @@
 
 pub mod args;
 pub mod boot;
+pub mod mount;
 pub mod shutdown;
 pub mod state;

@@ -41,7 +41,7 @@ impl Places {
     }
 
     /// Directory for what is needed only while mounting.
-    fn scratch(&self, name: &str) -> PathBuf {
+    pub fn scratch(&self, name: &str) -> PathBuf {
         self.overlayd().join(&self.name).join(name)
     }
 }

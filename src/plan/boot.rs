@@ -183,7 +183,7 @@ fn in_memory(overlay: &Overlay, facts: &Facts, plan: &mut BootPlan) {
 }
 
 /// The steps that make the store.
-pub(super) fn create(facts: &Facts, space: &Space, steps: &mut Vec<Step>) {
+pub fn create(facts: &Facts, space: &Space, steps: &mut Vec<Step>) {
     let record = StoreRecord {
         format: FORMAT,
         uuid: facts.new_uuid.clone(),

@@ -2,6 +2,7 @@
 
 pub mod boot;
 pub mod execute;
+pub mod mount;
 mod persistent;
 pub mod request;
 pub mod retain;

@@ -54,6 +54,11 @@ fn open(path: &Path) -> Result<File> {
         .mode(0o600)
         .custom_flags(nix::libc::O_NOFOLLOW)
         .open(path)
+        .or_else(|e| match e.kind() {
+            // The store as the host sees it: the lock itself writes nothing.
+            std::io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+            _ => Err(e),
+        })
         .map_err(|e| Error::io("open", path, e))
 }
 

@@ -2,6 +2,7 @@
 //!
 //! nix lacks these calls, so rustix makes them. The kernel's own explanation goes into every error.
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -143,6 +144,53 @@ pub fn follower_namespace() -> Result<()> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS)
         .and_then(|()| mount_old(None, Path::new("/"), MsFlags::MS_REC | MsFlags::MS_SLAVE))
         .map_err(|e| Error::io("make a mount namespace that follows the one at", "/", e))
+}
+
+/// The mount namespace that this thread is in.
+pub fn this_namespace() -> Result<File> {
+    let path = "/proc/thread-self/ns/mnt";
+    File::open(path).map_err(|e| Error::io("open", path, e))
+}
+
+/// Goes to a mount namespace; the program must have no other thread.
+pub fn enter_namespace(namespace: &File) -> Result<()> {
+    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNS)
+        .map_err(|e| Error::io("enter", "a mount namespace", e))
+}
+
+/// Options that belong to a mount, not to its filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(MsFlags);
+
+impl Flags {
+    /// Reads what mount(8) and systemd hand over. Words that are theirs alone are passed over; the error names the
+    /// first one that means nothing here.
+    pub fn parse(options: &str) -> std::result::Result<Flags, String> {
+        let mut flags = MsFlags::empty();
+        for option in options.split(',').filter(|o| !o.is_empty()) {
+            flags |= match option {
+                "ro" => MsFlags::MS_RDONLY,
+                "nosuid" => MsFlags::MS_NOSUID,
+                "nodev" => MsFlags::MS_NODEV,
+                "noexec" => MsFlags::MS_NOEXEC,
+                "noatime" => MsFlags::MS_NOATIME,
+                "nodiratime" => MsFlags::MS_NODIRATIME,
+                "strictatime" => MsFlags::MS_STRICTATIME,
+                "defaults" | "rw" | "suid" | "dev" | "exec" | "relatime" | "auto" | "noauto" | "nofail"
+                | "_netdev" | "nouser" | "noiversion" | "nolazytime" => MsFlags::empty(),
+                other if ["x-", "X-", "comment="].iter().any(|own| other.starts_with(own)) => {
+                    MsFlags::empty()
+                }
+                other => return Err(format!("mount option \"{other}\" is not known for an overlay")),
+            };
+        }
+        Ok(Flags(flags))
+    }
+
+    /// Gives the mount at `path` these flags.
+    pub fn apply(self, path: &Path) -> Result<()> {
+        if self.0.is_empty() { Ok(()) } else { remount_flags(path, self.0) }
+    }
 }
 
 /// Unmounts `path`; what still uses it keeps it alive.

@@ -1,14 +1,17 @@
 //! `/proc/thread-self/mountinfo`: parsing is pure, `read` reads.
 
 use std::ffi::OsString;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mount {
+    /// Number of the mount, unique over all mount namespaces.
+    pub id: u64,
     /// Device number of the superblock.
     pub major: u64,
     /// Device number of the superblock.
@@ -19,6 +22,8 @@ pub struct Mount {
     pub target: PathBuf,
     /// Per-mount options: `ro,nosuid`.
     pub options: String,
+    /// What it has to do with mounts of other namespaces: `shared:1 master:2`; empty for a private one.
+    pub tags: String,
     /// Filesystem type.
     pub fstype: String,
     /// Source: a device node or a word.
@@ -52,6 +57,17 @@ pub fn at<'a>(mounts: &'a [Mount], target: &Path) -> Option<&'a Mount> {
     mounts.iter().rev().find(|m| m.target == target)
 }
 
+/// The mount that holds the directory `path`, whatever else lies over it or beside it.
+pub fn holding(mounts: &[Mount], path: &Path) -> Result<Mount> {
+    let fail = |e| Error::io("look at", path, e);
+    let directory = std::fs::File::open(path).map_err(fail)?;
+    let info = std::fs::read_to_string(format!("/proc/thread-self/fdinfo/{}", directory.as_raw_fd()))
+        .map_err(fail)?;
+    let id: Option<u64> = info.lines().find_map(|l| l.strip_prefix("mnt_id:")?.trim().parse().ok());
+    let found = mounts.iter().find(|m| Some(m.id) == id).cloned();
+    found.ok_or_else(|| Error::new(Kind::Failed, format!("no mount is known that holds {}", path.display())))
+}
+
 /// Mount points strictly below `target`, outermost first, each once.
 pub fn below(mounts: &[Mount], target: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
@@ -63,10 +79,12 @@ pub fn below(mounts: &[Mount], target: &Path) -> Vec<PathBuf> {
 
 fn parse_line(line: &[u8]) -> Option<Mount> {
     let fields: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
-    let dash = fields.iter().position(|f| *f == b"-")?;
+    let dash = fields.iter().position(|f| *f == b"-").filter(|dash| *dash >= 6)?;
     let text = |i: usize| fields.get(i).map(|f| String::from_utf8_lossy(f).into_owned());
     let (major, minor) = text(2)?.split_once(':').map(|(a, b)| (a.parse(), b.parse()))?;
     Some(Mount {
+        id: text(0)?.parse().ok()?,
+        tags: String::from_utf8_lossy(&fields[6..dash].join(&b' ')).into_owned(),
         major: major.ok()?,
         minor: minor.ok()?,
         root: unescape(fields.get(3)?),
@@ -104,10 +122,21 @@ mod tests {
         26 24 254:0 /sub /a\\040b/c ro,nosuid shared:3 master:1 - ext4 /dev/vda rw\n";
 
     #[test]
+    fn the_mount_that_holds_a_directory_is_found() {
+        let mounts = read().unwrap();
+        let proc = holding(&mounts, Path::new("/proc/self")).unwrap();
+        assert_eq!((proc.fstype.as_str(), proc.target.as_path()), ("proc", Path::new("/proc")));
+    }
+
+    #[test]
     fn fields_and_escapes() {
         let mounts = parse(TEXT);
         assert_eq!(mounts.len(), 3);
-        assert_eq!((mounts[0].major, mounts[0].minor), (254, 0));
+        assert_eq!((mounts[0].id, mounts[0].major, mounts[0].minor), (24, 254, 0));
+        assert_eq!(
+            [&*mounts[0].tags, &*mounts[1].tags, &*mounts[2].tags],
+            ["shared:1", "", "shared:3 master:1"]
+        );
         assert!(mounts[0].superblock_is_read_only());
         assert_eq!(mounts[1].target, Path::new("/a b"));
         assert_eq!(mounts[2].root, Path::new("/sub"));

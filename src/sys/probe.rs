@@ -53,6 +53,33 @@ pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &
     verdict
 }
 
+/// Whether an overlay uses this work directory already, in whatever mount namespace, or lazily unmounted. The kernel
+/// refuses it only with `index=on`, so that is tried on a throw-away overlay beside. `lower` and `upper` as in [`layers`].
+pub fn in_use(lower: &Path, upper: &Path, work: &Path, scratch: &Path) -> Result<bool> {
+    let index = work.join("index");
+    let clear = || -> Result<()> {
+        tree::remove(upper, &mut |_| std::ops::ControlFlow::Continue(()))?;
+        tree::remove(&index, &mut |_| std::ops::ControlFlow::Continue(())).map(drop)
+    };
+    clear()?;
+    fs::create_dir_all(lower).map_err(|e| Error::io("make", lower, e))?;
+    fs::create_dir(upper).map_err(|e| Error::io("make", upper, e))?;
+    let probe = Overlay {
+        name: "overlayd:probe".into(),
+        lowers: vec![lower.to_owned()],
+        upper: upper.to_owned(),
+        work: work.to_owned(),
+        options: "index=on".into(),
+    };
+    let tried = overlay::mount(&probe, scratch).map(drop);
+    clear()?;
+    match tried {
+        Err(e) if e.errno() == Some(Errno::EBUSY as i32) => Ok(true),
+        // Whatever else is wrong shows when the overlay is mounted.
+        _ => Ok(false),
+    }
+}
+
 /// Removes what an interrupted probe may have left in an upper that is not mounted.
 pub fn clean(upper: &Path) -> Result<()> {
     match fs::remove_file(upper.join(CREATED)) {

@@ -9,5 +9,6 @@ mod bad_days;
 mod crash;
 mod flavours;
 mod modes;
+mod other;
 mod reset;
 mod rig;
