@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Mode;
+use crate::config::{self, Config, Mode};
 use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
 use crate::plan::request::damaged_request;
+use crate::plan::retain;
 use crate::store::records::{OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
@@ -304,19 +305,20 @@ fn store_status(dir: &Path, view: &StoreView, handoff: Option<&Handoff>) -> Stor
 
 /// Overlays of the boot, then those that only the store knows.
 fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handoff>) -> Vec<OverlayStatus> {
+    let config = config::load(&sources.root, &observe::kernel_command_line()).config;
     let booted = handoff.map(|h| &h.overlay).into_iter().flatten();
     let mut overlays: Vec<OverlayStatus> =
         booted.map(|(name, overlay)| from_handoff(name, overlay)).collect();
     for (name, state) in view.map(|v| &v.overlays).into_iter().flatten() {
         match overlays.iter_mut().find(|o| o.name == *name) {
-            Some(overlay) => add_store(overlay, state, sources),
+            Some(overlay) => add_store(overlay, state, sources, &config),
             None => {
                 let mut overlay = OverlayStatus {
                     name: name.clone(),
                     mode: "not mounted".to_owned(),
                     ..OverlayStatus::default()
                 };
-                add_store(&mut overlay, state, sources);
+                add_store(&mut overlay, state, sources, &config);
                 overlays.push(overlay);
             }
         }
@@ -344,7 +346,7 @@ fn from_handoff(name: &str, overlay: &HandoffOverlay) -> OverlayStatus {
     }
 }
 
-fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources) {
+fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources, config: &Config) {
     let live = overlay.generation.or(state.current.as_ref().ok().copied().flatten());
     let record = live.and_then(|n| state.generations.get(&n)).and_then(|g| g.record.as_ref().ok());
     if overlay.mode == "not mounted" {
@@ -360,7 +362,7 @@ fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources
     overlay.snapshots = state.snapshots.iter().map(|(id, record)| snapshot(*id, record, overlay)).collect();
     overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
     overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
-    overlay.undo = undo(state);
+    overlay.undo = undo(state, config.overlays.get(&overlay.name).unwrap_or(config.root()).undo);
     overlay.last = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).map(outcome);
     if let (Some(dir), Some(number), true) = (&sources.store, live, sources.count_upper) {
         overlay.upper = count(&Layout::new(dir).upper(&overlay.name, number));
@@ -424,13 +426,15 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
     }
 }
 
-/// The generation that the last request left, while it is there.
-fn undo(state: &OverlayView) -> Option<Undo> {
-    let outcome = state.outcome.as_ref()?.as_ref().ok().filter(|o| o.result == "done")?;
-    let generation = outcome.from_generation?;
-    let kept = state.generations.get(&generation)?.record.is_ok();
-    (kept && state.current.as_ref().ok() != Some(&Some(generation)))
-        .then_some(Undo { generation, until: None })
+/// What an undo would go back to now, and until when.
+fn undo(state: &OverlayView, policy: config::Undo) -> Option<Undo> {
+    let generation = retain::undo_target(state, policy, &observe::moment()).ok()?;
+    let left = retain::left(state.outcome.as_ref()?.as_ref().ok()?)?;
+    let until = match policy {
+        config::Undo::For(time) => Some(left.at.saturating_add(time.as_secs())),
+        config::Undo::Always | config::Undo::Never => None,
+    };
+    Some(Undo { generation, until })
 }
 
 fn count(upper: &Path) -> Option<Usage> {

@@ -68,7 +68,7 @@ pub(crate) fn page(overlay: &OverlayStatus, snapshot: &Snapshot, now: u64, paint
 /// `12.3M in 841 entries`.
 pub(crate) fn holds(snapshot: &Snapshot) -> String {
     if !is_counted(snapshot) {
-        return "what it holds was not counted".to_owned();
+        return "not counted".to_owned();
     }
     format!("{} in {}", bytes(snapshot.bytes), entries(snapshot.entries))
 }
