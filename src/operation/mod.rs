@@ -17,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::{self, Step};
 use crate::store::records::RequestRecord;
 use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
+use crate::sys::btrfs;
 use crate::{exec, handoff, observe};
 
 /// Who asks, and from where: goes into the record.
@@ -60,7 +61,7 @@ pub fn preview_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Previe
     let now = observe::moment();
     let planned = plan::request::reset(&view, overlay, &asked.by, &now)?;
     let base = observe::unknown_base();
-    let scene = plan::execute::Scene { base: &base, now: &now, undo: Undo::Always, low: false };
+    let scene = plan::execute::Scene { base: &base, now: &now, undo: Undo::Always, scarce: false };
     let execution = plan::execute::execution(&view, overlay, &planned.request, &scene)?;
     Ok(Preview { now: planned.steps, at_boot: [execution.before, execution.after].concat() })
 }
@@ -118,8 +119,9 @@ pub fn cancel(store: &Path, overlay: &str) -> Result<Vec<Step>> {
 pub fn empty_trash(store: &Path, on_progress: &mut trash::OnProgress<'_>) -> Result<trash::Deleted> {
     let layout = Layout::new(store);
     let deleted = trash::empty(&layout, on_progress)?;
-    // XFS frees the space of removed files in the background.
+    // XFS frees the space of removed files in the background; btrfs that of a subvolume too, once told.
     for _ in 0..10 {
+        btrfs::free_deleted(layout.root())?;
         if refill(&layout)? {
             break;
         }

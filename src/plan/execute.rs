@@ -25,8 +25,8 @@ pub struct Scene<'a> {
     pub now: &'a Moment,
     /// How long the generation that is left is retained.
     pub undo: Undo,
-    /// Whether space is short: then nothing is retained.
-    pub low: bool,
+    /// Whether space is needed: then nothing is retained.
+    pub scarce: bool,
 }
 
 /// How a boot carries a request out.
@@ -299,7 +299,7 @@ fn after(
     }
     record.snapshot = execution.snapshot;
     let kept = match request.action {
-        _ if scene.low => None,
+        _ if scene.scarce => None,
         // A snapshot changes nothing that could be undone: the way back stays as it was.
         Action::Snapshot => retain::undo_target(state, scene.undo, scene.now).ok(),
         _ => from.filter(|_| !matches!(scene.undo, Undo::Never)),

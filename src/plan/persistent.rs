@@ -99,7 +99,8 @@ fn execute(
 ) -> Result<Live> {
     let facts = given.facts;
     let low = reserve::is_low(given.space);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, low };
+    let scarce = state::is_scarce(given.view, given.space);
+    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,
         Err(why) => return give_up(given, state, request, &why, plan),
@@ -152,7 +153,8 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
     }
     // Without a readable outcome nobody knows which generation is retained.
     if !matches!(state.outcome, Some(Err(_))) {
-        let kept = retain::undo_target(state, given.undo, &facts.now).ok().filter(|_| !low);
+        let kept = retain::undo_target(state, given.undo, &facts.now).ok();
+        let kept = kept.filter(|_| !state::is_scarce(given.view, given.space));
         let reached = retain::Reached { live: number, snapshot: live.snapshot, kept };
         live.after.extend(retain::discards(&facts.name, state, reached));
     }

@@ -66,6 +66,12 @@ pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusa
     Ok(steps)
 }
 
+/// Whether there is so little space that a retained generation gives way: an ordinary boot needs some, or the reserve
+/// is gone and does not fit any more.
+pub fn is_scarce(view: &StoreView, space: &Space) -> bool {
+    reserve::is_low(space) || (!view.reserve && !reserve::fits(space))
+}
+
 /// The step that fills the reserve again, where it is missing and fits.
 pub fn refill(view: &StoreView, space: &Space) -> Vec<Step> {
     if view.reserve || !reserve::fits(space) {

@@ -4,8 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::error::Result;
-use crate::store::Layout;
-use crate::store::read;
+use crate::store::{Layout, read};
 use crate::sys::{btrfs, tree};
 
 /// How far a deletion is.

@@ -38,6 +38,7 @@ mod ioctls {
     use super::{MAGIC, VolumeArguments, VolumeArgumentsV2};
     nix::ioctl_write_ptr!(subvolume_create, MAGIC, 14, VolumeArguments);
     nix::ioctl_write_ptr!(snapshot_destroy, MAGIC, 15, VolumeArguments);
+    nix::ioctl_none!(sync, MAGIC, 8);
     nix::ioctl_write_ptr!(snapshot_create, MAGIC, 23, VolumeArgumentsV2);
 }
 
@@ -93,10 +94,23 @@ pub fn destroy(path: &Path) -> Result<bool> {
     // SAFETY: as for `create`; BTRFS_IOC_SNAP_DESTROY takes the same argument.
     let done = unsafe { ioctls::snapshot_destroy(parent.as_raw_fd(), &arguments) };
     match done {
-        // Another subvolume lies in it: that is for whoever can walk it.
-        Err(Errno::ENOTEMPTY) => Ok(false),
+        // Another subvolume lies in it, or not even this has space: removing entry by entry may do.
+        Err(Errno::ENOTEMPTY | Errno::ENOSPC) => Ok(false),
         done => possible(done, "delete the subvolume", path),
     }
+}
+
+/// Lets the kernel begin to free what deleted subvolumes held, which else waits for the end of a transaction, up to
+/// half a minute; and makes usable what was freed so far. Nothing on another filesystem.
+pub fn free_deleted(path: &Path) -> Result<()> {
+    if !statfs(path).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC) {
+        return Ok(());
+    }
+    let directory = File::open(path).map_err(|e| Error::io("open", path, e))?;
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is open, and BTRFS_IOC_SYNC takes no argument.
+    let done = unsafe { ioctls::sync(directory.as_raw_fd()) };
+    possible(done, "sync", path).map(drop)
 }
 
 fn possible(done: nix::Result<i32>, verb: &str, path: &Path) -> Result<bool> {

@@ -17,7 +17,7 @@ fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let request = view.overlays["root"].request.clone().unwrap().unwrap();
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
-    let scene = Scene { base: &base, now: &now, undo: Undo::Never, low: false };
+    let scene = Scene { base: &base, now: &now, undo: Undo::Never, scarce: false };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }

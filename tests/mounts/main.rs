@@ -11,4 +11,6 @@ mod flavours;
 mod modes;
 mod other;
 mod reset;
+mod restore;
 mod rig;
+mod volatile;

@@ -55,25 +55,6 @@ fn persistent_on_btrfs_over_ext4() {
 }
 
 #[test]
-fn volatile_is_capped_and_gone_after_a_reboot() {
-    let mut rig = Rig::new("ext4", 64);
-    rig.configure("[overlay.root]\nmode = \"volatile\"\nsize = \"8M\"\n");
-    let bare = manifest(&rig.sysroot);
-    let handoff = rig.boot();
-    assert_eq!(handoff.overlay["root"].mode, Mode::Volatile);
-    assert_eq!(handoff.overlay["root"].reason, None);
-    assert!(handoff.state.is_none(), "a volatile root does not touch the state device");
-    fs::write(rig.path("etc/hostname"), "mine\n").unwrap();
-    let too_much = fs::write(rig.path("big"), vec![1; 9 << 20]).unwrap_err();
-    assert_eq!(too_much.kind(), std::io::ErrorKind::StorageFull);
-    let names = (0..4000).map(|i| fs::write(rig.path(&format!("n{i}")), "")).filter(Result::is_err).count();
-    assert!(names > 1000, "inodes are capped as well: {names} of 4000 failed");
-    rig.shutdown();
-    rig.boot();
-    assert_eq!(manifest(&rig.sysroot), bare);
-}
-
-#[test]
 fn read_only_leaves_the_base_alone() {
     let mut rig = Rig::new("ext4", 64);
     rig.configure("[overlay.root]\nmode = \"read-only\"\n");

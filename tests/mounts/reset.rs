@@ -11,7 +11,7 @@ use overlayd::store::{Layout, read};
 use crate::rig::{Rig, manifest, run};
 
 /// What an ordinary life leaves in an upper.
-fn live_in(rig: &Rig) {
+pub(crate) fn live_in(rig: &Rig) {
     fs::write(rig.path("etc/hostname"), "mine\n").unwrap();
     fs::remove_file(rig.path("etc/os-release")).unwrap();
     fs::remove_dir_all(rig.path("var/lib/.hidden")).unwrap();
@@ -21,7 +21,7 @@ fn live_in(rig: &Rig) {
 }
 
 fn resets(fstype: &str) {
-    let rig = Rig::new(fstype, 400);
+    let mut rig = Rig::new(fstype, 400);
     let bare = manifest(&rig.sysroot);
     rig.boot();
     live_in(&rig);
@@ -33,7 +33,7 @@ fn resets(fstype: &str) {
     assert!(root.executed.is_some());
     assert_eq!(handoff.problems, Vec::<String>::new());
     assert_eq!(manifest(&rig.sysroot), bare, "the image's own state, entry by entry");
-    assert!(Path::new("/run/overlayd/cleanup-wanted").exists());
+    assert!(Path::new("/run/overlayd/cleanup-wanted").exists(), "the report is wanted");
 
     fs::write(rig.path("etc/after"), "x").unwrap();
     let again = rig.reboot();
@@ -48,7 +48,14 @@ fn resets(fstype: &str) {
         let outcome = state.outcome.clone().unwrap().unwrap();
         assert_eq!((outcome.from_generation, outcome.to_generation), (Some(1), 2));
         assert_eq!(outcome.requested_by, "a test");
-        assert_eq!(state.trash, ["1"]);
+        assert!(state.trash.is_empty(), "the generation that was left is retained");
+        assert!(layout.upper("root", 1).join("root/.ssh/authorized_keys").exists());
+    });
+    rig.configure("[overlay.root.reset]\nundo = \"never\"\n");
+    rig.boot();
+    rig.shutdown();
+    rig.offline(|layout| {
+        assert_eq!(read::load(layout).unwrap().overlays["root"].trash, ["1"]);
         let deleted = operation::empty_trash(layout.root(), &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(deleted.trees, 1);
         assert!(read::load(layout).unwrap().overlays["root"].trash.is_empty());
@@ -71,7 +78,7 @@ fn resets_on_btrfs() {
 }
 
 /// Fills blocks and inodes through the merged tree, as a runaway log would.
-fn fill(rig: &Rig, fstype: &str) {
+pub(crate) fn fill(rig: &Rig, fstype: &str) {
     fs::write(rig.path("etc/hostname"), "copied up while there are inodes").unwrap();
     if fstype == "ext4" {
         for i in 0.. {

@@ -7,7 +7,10 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use overlayd::handoff::{self, Handoff};
-use overlayd::store::Layout;
+use overlayd::observe::{self, Moment};
+use overlayd::operation::Planned;
+use overlayd::store::records::SnapshotRecord;
+use overlayd::store::{Layout, StoreView, read, write};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
@@ -154,6 +157,40 @@ impl Rig {
             let site = overlayd::operation::Site::offline(layout.root());
             overlayd::operation::request_reset(&site, "root", &asked).unwrap();
         });
+    }
+
+    /// Asks for something at the next boot, offline.
+    pub(crate) fn ask(&self, plan: impl FnOnce(&StoreView, &Moment) -> overlayd::Result<Planned>) {
+        self.offline(|layout| {
+            let planned = plan(&read::load(layout).unwrap(), &observe::moment()).unwrap();
+            overlayd::exec::store::run(layout, &planned.steps).unwrap();
+        });
+    }
+
+    /// Makes a snapshot of the live upper, which stands on the bare base, by nothing but `cp`; returns its number.
+    pub(crate) fn copy_to_snapshot(&self) -> u64 {
+        self.offline(|layout| {
+            let view = read::load(layout).unwrap();
+            let state = &view.overlays["root"];
+            let (id, live) = (state.next_snapshot(), state.current.clone().unwrap().unwrap());
+            let generation = state.generations[&live].record.clone().unwrap();
+            assert_eq!(generation.snapshot, None, "this would have to be merged");
+            write::take_snapshot_number(layout, "root", id).unwrap();
+            let place = write::begin_snapshot(layout, "root", id).unwrap();
+            run("cp", &["-a", s(&layout.upper("root", live)), s(&place.join("fs"))]);
+            let record = SnapshotRecord {
+                version: 1,
+                id,
+                base: generation.base,
+                options: generation.options,
+                strategy: "copy".into(),
+                consistency: "atomic".into(),
+                generation: Some(live),
+                ..SnapshotRecord::default()
+            };
+            write::finish_snapshot(layout, "root", &record).unwrap();
+            id
+        })
     }
 
     /// A file in the merged tree.
