@@ -4,9 +4,13 @@ use std::io::{self, BufRead, IsTerminal};
 
 use super::output::Output;
 use crate::error::{Error, Kind, Result};
+use crate::sys::signal;
 
 /// Tells `about` and asks `question`; anything but yes is a refusal.
 pub(crate) fn confirm(output: &Output, about: &str, question: &str) -> Result<()> {
+    if signal::caught().is_some() {
+        return Err(Error::new(Kind::Canceled, "stopped, nothing was changed"));
+    }
     output.note(about);
     if !io::stdin().is_terminal() {
         return Err(Error::new(Kind::Refused, "nobody can be asked: standard input is no terminal")

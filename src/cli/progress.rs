@@ -10,7 +10,7 @@ use super::output::Output;
 use crate::dbus::client::JobProgress;
 use crate::layer::Progress;
 use crate::store::trash::Deleted;
-use crate::sys::signal;
+use crate::sys::signal::{self, Caught};
 
 /// What is over before this is not worth a bar.
 const QUIET: Duration = Duration::from_secs(1);
@@ -47,19 +47,20 @@ pub(crate) struct Meter {
     started: Instant,
     told: Option<Instant>,
     stopping: bool,
+    _caught: Caught,
 }
 
 impl Meter {
     /// From here on Ctrl-C stops the work, not the process.
     pub(crate) fn start(output: &Output) -> crate::Result<Meter> {
-        signal::catch_stop()?;
+        let caught = Caught::start()?;
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let style = match (output.is_json(), io::stderr().is_terminal() && !dumb) {
             (true, _) => Style::Nothing,
             (false, true) => Style::Bar,
             (false, false) => Style::Lines,
         };
-        Ok(Meter { style, started: Instant::now(), told: None, stopping: false })
+        Ok(Meter { style, started: Instant::now(), told: None, stopping: false, _caught: caught })
     }
 
     /// A copy of layers is this far.

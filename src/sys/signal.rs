@@ -9,14 +9,33 @@ use crate::error::{Error, Result};
 /// The number of the signal that came; 0 as long as none did.
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
-/// From here on SIGINT, SIGTERM and SIGHUP do not end the process the first time: [`caught`] tells that one came.
-pub fn catch_stop() -> Result<()> {
-    let flags = SaFlags::SA_RESTART | SaFlags::SA_RESETHAND;
-    let action = SigAction::new(SigHandler::Handler(remember), flags, SigSet::empty());
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        // SAFETY: the handler only stores to an atomic, which is safe in a signal handler.
+const STOP: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+
+/// As long as it lives, SIGINT, SIGTERM and SIGHUP do not end the process the first time: [`caught`] tells that one came.
+#[derive(Debug)]
+pub struct Caught(());
+
+impl Caught {
+    /// From here on.
+    pub fn start() -> Result<Caught> {
+        let flags = SaFlags::SA_RESTART | SaFlags::SA_RESETHAND;
+        set(&SigAction::new(SigHandler::Handler(remember), flags, SigSet::empty()))?;
+        Ok(Caught(()))
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        // What could be set can be set back.
+        let _ = set(&SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty()));
+    }
+}
+
+fn set(action: &SigAction) -> Result<()> {
+    for signal in STOP {
+        // SAFETY: the only handler stores to an atomic, which is safe in a signal handler.
         #[expect(unsafe_code, reason = "a signal handler")]
-        unsafe { sigaction(signal, &action) }.map_err(|e| Error::io("catch", signal.as_str(), e))?;
+        unsafe { sigaction(signal, action) }.map_err(|e| Error::io("catch", signal.as_str(), e))?;
     }
     Ok(())
 }
@@ -36,9 +55,8 @@ mod tests {
 
     #[test]
     fn the_first_one_is_remembered() {
-        catch_stop().unwrap();
+        let _guard = Caught::start().unwrap();
         nix::sys::signal::raise(Signal::SIGHUP).unwrap();
         assert_eq!(caught(), Some(Signal::SIGHUP as i32));
-        catch_stop().unwrap();
     }
 }
