@@ -74,7 +74,7 @@ as-root:
 
 # Everything that is no virtual machine.
 tests-host: as-root build
-	$(CARGO) test --locked --lib --test golden --test mounts --test bus
+	$(CARGO) test --locked --lib --test golden --test mounts --test layers --test bus
 
 tests-vm: as-root build
 	$(CARGO) test --locked --test vm -- --test-threads=$(VM_THREADS)

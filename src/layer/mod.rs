@@ -1,8 +1,15 @@
 //! The overlayfs on-disk format as a tree of files: walking, copying and merging layers. Data only: who may, where to
 //! and what for is decided in `operation`.
 
+mod attributes;
 mod build;
+mod copy;
+mod count;
+mod crew;
 pub mod index;
+mod links;
+mod merge;
+mod walk;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;

@@ -3,11 +3,13 @@
 pub mod atomic;
 pub mod block;
 pub mod btrfs;
+pub mod content;
 pub mod gpt;
 pub mod inroot;
 pub mod lock;
 pub mod mount;
 pub mod mountinfo;
+pub mod node;
 pub mod overlay;
 pub mod probe;
 pub mod process;
@@ -17,5 +19,6 @@ pub mod space;
 pub mod superblock;
 pub mod tree;
 pub mod user;
+pub mod xattr;
 
 pub use mount::make_store_writable as remount_store_writable;

@@ -1,0 +1,32 @@
+//! Hard links: the names of one file in a layer are the names of one file in the copy.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::sys::node::{Moment, Node};
+
+/// A file of a layer. The time it was made tells it from another that got the same number after it was deleted.
+type Key = (u8, u64, Moment);
+
+/// Where in the copy a file got its first name.
+#[derive(Clone, Debug)]
+pub(super) struct First {
+    pub(super) dir: Arc<[u8]>,
+    pub(super) name: CString,
+}
+
+/// One file's first name, once it has one. Who holds the lock gives it.
+pub(super) type Group = Arc<Mutex<Option<First>>>;
+
+/// All files that have several names.
+#[derive(Debug, Default)]
+pub(super) struct Groups(Mutex<HashMap<Key, Group>>);
+
+impl Groups {
+    /// The group of a file.
+    pub(super) fn of(&self, layer: u8, node: &Node) -> Group {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry((layer, node.ino, node.btime)).or_default())
+    }
+}
