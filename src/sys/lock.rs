@@ -56,7 +56,7 @@ fn open(path: &Path) -> Result<File> {
         .open(path)
         .or_else(|e| match e.kind() {
             // The store as the host sees it: the lock itself writes nothing.
-            std::io::ErrorKind::ReadOnlyFilesystem => File::open(path),
+            std::io::ErrorKind::ReadOnlyFilesystem => File::open(path).map_err(|_| e),
             _ => Err(e),
         })
         .map_err(|e| Error::io("open", path, e))
