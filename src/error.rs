@@ -102,6 +102,12 @@ impl Error {
         self
     }
 
+    /// Puts `more` behind the message as it is.
+    pub fn append(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
+        self
+    }
+
     /// Puts what else is known in brackets behind the message.
     pub fn detail(mut self, detail: impl fmt::Display) -> Self {
         self.0.message = format!("{} ({detail})", self.0.message);

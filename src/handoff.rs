@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::config::Mode;
 use crate::error::Result;
 use crate::store::records;
-use crate::sys::atomic;
+use crate::sys::{atomic, mountinfo};
 
 /// Where everything of a running overlayd lies. 0755, its contents guard themselves.
 pub const RUN_DIR: &str = "/run/overlayd";
@@ -141,12 +141,19 @@ pub struct HandoffOverlay {
     pub executed: Option<String>,
 }
 
-/// Reads the handoff; `Ok(None)` if early boot did not run.
+/// Reads the handoff; `Ok(None)` if early boot did not run. An overlay other than the root that was unmounted since is
+/// left out.
 pub fn load(path: &Path) -> Result<Option<Handoff>> {
-    match atomic::read_optional(path)? {
-        Some(text) => records::parse(path, &text).map(Some),
-        None => Ok(None),
+    let Some(text) = atomic::read_optional(path)? else { return Ok(None) };
+    let mut handoff: Handoff = records::parse(path, &text)?;
+    if handoff.overlay.keys().any(|name| name != "root") {
+        let mounts = mountinfo::read()?;
+        let mounted = |name: &str, target: &str| {
+            mountinfo::at(&mounts, Path::new(target)).is_some_and(|m| m.source == source_of(name))
+        };
+        handoff.overlay.retain(|name, overlay| name == "root" || mounted(name, &overlay.target));
     }
+    Ok(Some(handoff))
 }
 
 /// Writes the handoff, readable for everyone: it holds no secret.

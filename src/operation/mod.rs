@@ -8,6 +8,8 @@ pub mod commit;
 pub mod restore;
 #[cfg(feature = "host")]
 pub mod snapshot;
+#[cfg(feature = "host")]
+pub mod switch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -19,6 +19,8 @@ pub mod space;
 pub mod superblock;
 pub mod tree;
 pub mod user;
+#[cfg(feature = "host")]
+pub mod users;
 pub mod xattr;
 
 pub use mount::make_store_writable as remount_store_writable;

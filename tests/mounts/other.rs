@@ -5,9 +5,16 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use overlayd::error::Kind;
 use overlayd::handoff;
+use overlayd::observe;
+use overlayd::operation::switch::{self, ByHand, Remount};
+use overlayd::operation::{self, Asked, Planned, Site};
+use overlayd::store::records::{self, SnapshotRecord};
 use overlayd::store::{Layout, read};
 use overlayd::sys::mountinfo;
+use overlayd::sys::overlay::OPTIONS;
+use overlayd::{config, exec, plan};
 
 use crate::rig::{Rig, run, s, text};
 
@@ -203,4 +210,326 @@ fn a_machine_without_an_overlay_root_gets_its_store_at_the_first_mount() {
     assert!(fs::write("/run/overlayd/store/x", "").is_err());
     run("umount", &[s(&data)]);
     assert!(!data.join("x").exists());
+}
+
+/// The running machine as its daemon sees it: with a writable view of the store.
+struct Daemon {
+    site: Site,
+    by: ByHand,
+}
+
+impl Daemon {
+    fn of(rig: &Rig) -> Daemon {
+        let own = rig.beside("own");
+        fs::create_dir(&own).unwrap();
+        run("mount", &[&rig.device, s(&own)]);
+        let site =
+            Site { store: own.join("overlayd"), handoff: Some(handoff::BOOT_TOML.into()), root: "/".into() };
+        let command = vec![env!("CARGO_BIN_EXE_overlayd-early").to_owned(), "mount".to_owned()];
+        Daemon { site, by: ByHand { command } }
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::new(&self.site.store)
+    }
+
+    fn switch(&self, ask: &dyn Fn() -> overlayd::Result<Planned>) -> overlayd::Result<Planned> {
+        self.switch_by(&self.by, ask)
+    }
+
+    fn switch_by(
+        &self,
+        by: &dyn Remount,
+        ask: &dyn Fn() -> overlayd::Result<Planned>,
+    ) -> overlayd::Result<Planned> {
+        switch::at_once(&self.site, "data", &asked(), by, ask)
+    }
+
+    fn reset(&self) -> overlayd::Result<Planned> {
+        self.switch(&|| self.ask_reset())
+    }
+
+    fn ask_reset(&self) -> overlayd::Result<Planned> {
+        operation::request_reset(&self.site, "data", &asked())
+    }
+
+    /// Asks for what `plan` makes of the store.
+    fn ask(
+        &self,
+        plan: impl Fn(&overlayd::store::StoreView) -> overlayd::Result<Planned>,
+    ) -> overlayd::Result<Planned> {
+        let planned = plan(&read::load(&self.layout())?)?;
+        exec::store::run(&self.layout(), &planned.steps)?;
+        Ok(planned)
+    }
+
+    fn undo(&self) -> overlayd::Result<Planned> {
+        let undo =
+            |view: &_| plan::request::undo(view, "data", config::Undo::Always, "a test", &observe::moment());
+        self.switch(&|| self.ask(undo))
+    }
+
+    fn restore(&self, id: u64) -> overlayd::Result<Planned> {
+        let restore = |view: &_| plan::request::restore(view, "data", id, "a test", &observe::moment());
+        self.switch(&|| self.ask(restore))
+    }
+
+    /// A snapshot with one file, made by hand.
+    fn snapshot(&self, id: u64, file: &str) {
+        let (layout, files) = (self.layout(), self.layout().snapshot_fs("data", id));
+        fs::create_dir_all(&files).unwrap();
+        fs::write(files.join(file), "kept").unwrap();
+        let record = SnapshotRecord { version: 1, id, options: OPTIONS.into(), ..SnapshotRecord::default() };
+        let path = layout.snapshot_record("data", id);
+        fs::write(&path, records::render(&path, &record).unwrap()).unwrap();
+    }
+
+    fn current(&self) -> Option<u64> {
+        read::load(&self.layout()).unwrap().overlays["data"].current.clone().unwrap()
+    }
+
+    fn is_pending(&self) -> bool {
+        self.layout().request("data").exists()
+    }
+}
+
+fn asked() -> Asked {
+    Asked { by: "a test".into() }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+fn changes_at_once(fstype: &str) {
+    let rig = machine(fstype);
+    let data = mounted(&rig, "data");
+    let logs = mounted(&rig, "logs");
+    let daemon = Daemon::of(&rig);
+    fs::write(data.join("mine"), "first").unwrap();
+    fs::write(logs.join("mine"), "logs").unwrap();
+    fs::remove_file(data.join("given")).unwrap();
+
+    daemon.reset().unwrap();
+    assert_eq!(names(&data), ["given"], "the base alone, at once");
+    assert_eq!(generation("data"), Some(2));
+    assert!(!daemon.is_pending());
+    fs::write(data.join("second"), "x").unwrap();
+
+    daemon.undo().unwrap();
+    assert_eq!(names(&data), ["mine"]);
+    assert_eq!(generation("data"), Some(1));
+    daemon.undo().unwrap();
+    assert_eq!(names(&data), ["given", "second"], "and forward again");
+
+    daemon.snapshot(1, "snapped");
+    daemon.restore(1).unwrap();
+    assert_eq!(names(&data), ["given", "snapped"]);
+    fs::write(data.join("snapped"), "changed").unwrap();
+    let told = handoff::load(Path::new(handoff::BOOT_TOML)).unwrap().unwrap();
+    assert_eq!((told.overlay["data"].snapshot, told.overlay["data"].generation), (Some(1), Some(3)));
+    daemon.restore(1).unwrap();
+    assert_eq!(fs::read_to_string(data.join("snapped")).unwrap(), "kept");
+    let gone = daemon.restore(7).unwrap_err();
+    assert_eq!(gone.kind(), Kind::NoSuchSnapshot);
+    assert_eq!(names(&data), ["given", "snapped"]);
+
+    let outcome = read::load(&daemon.layout()).unwrap().overlays["data"].outcome.clone().unwrap().unwrap();
+    assert_eq!(
+        (outcome.action.word(), outcome.result.as_str(), outcome.requested_by.as_str()),
+        ("restore", "done", "a test")
+    );
+    assert_eq!(fs::read_to_string(logs.join("mine")).unwrap(), "logs", "the other one saw nothing of it");
+    run("umount", &[s(&data)]);
+    mounted(&rig, "data");
+    assert_eq!(names(&data), ["given", "snapped"]);
+}
+
+#[test]
+fn changes_at_once_on_ext4() {
+    changes_at_once("ext4");
+}
+
+#[test]
+fn changes_at_once_on_xfs() {
+    changes_at_once("xfs");
+}
+
+#[test]
+fn changes_at_once_on_btrfs() {
+    changes_at_once("btrfs");
+}
+
+#[test]
+fn processes_in_the_way_are_named_and_nothing_is_changed() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    fs::write(data.join("mine"), "x").unwrap();
+    let mut sitting = Command::new("sleep").arg("60").current_dir(&data).spawn().unwrap();
+    let mut reading = Command::new("tail").arg("-f").arg(data.join("mine")).spawn().unwrap();
+    let named = |why: &overlayd::Error, what: &str| {
+        assert_eq!(why.kind(), Kind::OverlayBusy);
+        assert!(why.message().contains(what), "{what}: {why}");
+    };
+    let tail = format!("tail[{}] (open file {})", reading.id(), s(&data.join("mine")));
+    let both = (0..100).map(|_| daemon.reset().unwrap_err()).find(|why| why.message().contains(&tail));
+    let both = both.expect("tail is never named");
+    named(&both, &format!("sleep[{}] (working directory {})", sitting.id(), s(&data)));
+    assert!(!daemon.is_pending(), "the request is taken back");
+    assert_eq!((daemon.current(), generation("data")), (Some(1), Some(1)));
+    assert!(data.join("mine").exists());
+    reading.kill().unwrap();
+    reading.wait().unwrap();
+    named(&daemon.undo().unwrap_err(), "sleep[");
+    sitting.kill().unwrap();
+    sitting.wait().unwrap();
+
+    fs::create_dir(data.join("below")).unwrap();
+    run("mount", &["-t", "tmpfs", "tmpfs", s(&data.join("below"))]);
+    named(&daemon.reset().unwrap_err(), &format!("the mount at {}", s(&data.join("below"))));
+    run("umount", &[s(&data.join("below"))]);
+    daemon.reset().unwrap();
+    assert_eq!(names(&data), ["given"]);
+}
+
+/// Somebody comes between the look and the unmount.
+struct Race<'a>(&'a ByHand);
+
+impl Remount for Race<'_> {
+    fn remount(&self, overlay: &str, target: &Path) -> overlayd::Result<()> {
+        let held = fs::File::open(target.join("mine")).unwrap();
+        let done = self.0.remount(overlay, target);
+        drop(held);
+        done
+    }
+
+    fn mount(&self, overlay: &str, target: &Path) -> overlayd::Result<()> {
+        self.0.mount(overlay, target)
+    }
+}
+
+/// The mount of what was asked for fails, after the pointer has moved.
+struct Broken<'a>(&'a ByHand, &'a Layout);
+
+impl Remount for Broken<'_> {
+    fn remount(&self, overlay: &str, target: &Path) -> overlayd::Result<()> {
+        // The trial of the new generation's layers has no place.
+        let (early, probe) = (&self.0.command[0], format!("/run/overlayd/{overlay}/probe"));
+        let script = format!(
+            "umount {0} && mount -o bind {probe} {probe} && mount -o remount,bind,ro {probe} || exit 99; \
+             {early} mount {overlay} {0}; code=$?; umount {probe}; exit $code",
+            s(target)
+        );
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let moved = fs::read_to_string(self.1.current(overlay)).unwrap();
+        assert_eq!((output.status.code(), moved.as_str()), (Some(32), "2\n"), "{}", text(&output));
+        assert!(self.1.request(overlay).exists());
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(overlayd::Error::new(Kind::Failed, text(&output))),
+        }
+    }
+
+    fn mount(&self, overlay: &str, target: &Path) -> overlayd::Result<()> {
+        self.0.mount(overlay, target)
+    }
+}
+
+#[test]
+fn a_race_is_lost_without_harm() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    fs::write(data.join("mine"), "x").unwrap();
+    let why = daemon.switch_by(&Race(&daemon.by), &|| daemon.ask_reset()).unwrap_err();
+    assert_eq!(why.kind(), Kind::OverlayBusy);
+    assert!(why.message().contains("busy"), "{why}");
+    assert!(!daemon.is_pending());
+    assert!(data.join("mine").exists());
+    daemon.reset().unwrap();
+}
+
+#[test]
+fn what_can_not_be_mounted_gives_way_to_what_was() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    fs::write(data.join("mine"), "x").unwrap();
+    let layout = daemon.layout();
+    let why = daemon.switch_by(&Broken(&daemon.by, &layout), &|| daemon.ask_reset()).unwrap_err();
+    assert!(why.message().contains("could not be mounted again as asked"), "{why}");
+    assert!(why.message().ends_with("; it is mounted as it was"), "{why}");
+    assert_eq!((daemon.current(), generation("data")), (Some(1), Some(1)));
+    assert!(data.join("mine").exists() && !daemon.is_pending());
+    let outcome = read::load(&layout).unwrap().overlays["data"].outcome.clone().unwrap().unwrap();
+    assert_eq!(outcome.result, "failed");
+    daemon.reset().unwrap();
+    assert_eq!(names(&data), ["given"]);
+}
+
+#[test]
+fn one_that_is_not_mounted_changes_without_being_mounted() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    fs::write(data.join("mine"), "x").unwrap();
+    let held = fs::File::open(data.join("mine")).unwrap();
+    run("umount", &["-l", s(&data)]);
+    assert_eq!(daemon.reset().unwrap_err().kind(), Kind::OverlayBusy, "unmounted lazily is not unmounted");
+    assert_eq!((daemon.current(), daemon.is_pending()), (Some(1), false));
+    drop(held);
+    daemon.reset().unwrap();
+    assert_eq!((daemon.current(), daemon.is_pending()), (Some(2), false));
+    assert!(mountinfo::at(&mountinfo::read().unwrap(), &data).is_none());
+    mounted(&rig, "data");
+    assert_eq!(names(&data), ["given"]);
+    run("umount", &[s(&data)]);
+    daemon.undo().unwrap();
+    mounted(&rig, "data");
+    assert_eq!(names(&data), ["given", "mine"]);
+}
+
+/// The kill comes at every system call of the mount that executes the request, the first one right after the unmount.
+#[test]
+fn a_kill_between_unmount_and_mount_converges() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    let mut done = false;
+    for call in (1..).step_by(7) {
+        fs::write(data.join("mine"), "x").unwrap();
+        daemon.ask_reset().unwrap();
+        run("umount", &[s(&data)]);
+        let inject = format!("inject=all:signal=KILL:when={call}");
+        let killed = Command::new("strace")
+            .args([
+                "-f",
+                "-o",
+                "/dev/null",
+                "-e",
+                &inject,
+                env!("CARGO_BIN_EXE_overlayd-early"),
+                "mount",
+                "data",
+            ])
+            .output()
+            .expect("strace is needed");
+        done = killed.status.success();
+        if mountinfo::at(&mountinfo::read().unwrap(), &data).is_none() {
+            mounted(&rig, "data");
+        }
+        assert_eq!(names(&data), ["given"], "killed at call {call}");
+        assert!(!daemon.is_pending(), "killed at call {call}");
+        let mounts = mountinfo::read().unwrap();
+        let ours = mounts.iter().filter(|m| m.source == "overlayd:data").count();
+        assert_eq!(ours, 1, "killed at call {call}: {mounts:#?}");
+        if done {
+            break;
+        }
+    }
+    assert!(done, "no run came to its end");
 }

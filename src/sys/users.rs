@@ -1,0 +1,170 @@
+//! Who uses a mounted filesystem: what would keep it from being unmounted, in words for people. Best effort: what may
+//! not be looked at, and what only the kernel knows, is missing.
+//!
+//! A file of an overlay may show another device number than the overlay itself, so it is the mount that is compared:
+//! statx(2) tells it for every descriptor, directory and mapping (Linux 5.8), and numbers of mounts are the same in
+//! every mount namespace.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+
+use super::mountinfo::{self, Mount};
+use crate::error::Result;
+
+/// Everything that is in the way of unmounting `target`: `bash[123] (working directory /srv/data)`.
+pub fn in_the_way(target: &Path) -> Result<Vec<String>> {
+    let mounts = mountinfo::read()?;
+    let Some(top) = mountinfo::at(&mounts, target) else { return Ok(Vec::new()) };
+    let mut found = other_mounts(&mounts, top);
+    found.extend(kernel_users(target));
+    let processes = processes();
+    let mut ids: BTreeSet<u64> = of_same_filesystem(&mounts, top).map(|m| m.id).collect();
+    let mut seen = BTreeSet::from([namespace(Path::new("/proc/thread-self"))]);
+    for task in processes.iter().flat_map(|process| tasks(process)) {
+        if !seen.insert(namespace(&task)) {
+            continue;
+        }
+        let theirs = mountinfo::parse(&fs::read(task.join("mountinfo")).unwrap_or_default());
+        let copies: Vec<&Mount> = of_same_filesystem(&theirs, top).collect();
+        ids.extend(copies.iter().map(|m| m.id));
+        if copies.iter().any(|copy| !follows(copy, top)) {
+            found.push(format!("{} (keeps it in a mount namespace of its own)", described(&task)));
+        }
+    }
+    let holds = |process: &PathBuf| Some(format!("{} ({})", described(process), held(process, &ids)?));
+    found.extend(processes.iter().filter_map(holds));
+    Ok(found)
+}
+
+fn of_same_filesystem<'a>(mounts: &'a [Mount], top: &'a Mount) -> impl Iterator<Item = &'a Mount> {
+    mounts.iter().filter(|m| (m.major, m.minor) == (top.major, top.minor))
+}
+
+/// What is mounted below, and where else the same filesystem is mounted.
+fn other_mounts(mounts: &[Mount], top: &Mount) -> Vec<String> {
+    let below = mountinfo::below(mounts, &top.target);
+    let elsewhere = of_same_filesystem(mounts, top).filter(|m| !m.target.starts_with(&top.target));
+    let paths = below.into_iter().chain(elsewhere.map(|m| m.target.clone()));
+    paths.map(|path| format!("the mount at {}", path.display())).collect()
+}
+
+/// Files that the kernel itself keeps open.
+fn kernel_users(target: &Path) -> Vec<String> {
+    let below = |path: &str| Path::new(path).starts_with(target);
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let swaps = swaps.lines().filter_map(|line| line.split_whitespace().next());
+    let mut found: Vec<String> =
+        swaps.filter(|path| below(path)).map(|p| format!("swap space in {p}")).collect();
+    for device in fs::read_dir("/sys/block").into_iter().flatten().flatten() {
+        let backing = fs::read_to_string(device.path().join("loop/backing_file")).unwrap_or_default();
+        if below(backing.trim_end()) {
+            let device = device.file_name().to_string_lossy().into_owned();
+            found.push(format!("the loop device {device} on {}", backing.trim_end()));
+        }
+    }
+    found
+}
+
+/// Whether unmounting `top` takes the copy of another namespace along: they are peers, or one receives from the other.
+fn follows(copy: &Mount, top: &Mount) -> bool {
+    let group = |tag: &str| tag.split_once(':').filter(|t| t.0 != "propagate_from").map(|t| t.1.to_owned());
+    let groups = |m: &Mount| m.tags.split(' ').filter_map(group).collect::<BTreeSet<_>>();
+    !groups(copy).is_disjoint(&groups(top))
+}
+
+/// What one process holds, the first thing found.
+fn held(process: &Path, ids: &BTreeSet<u64>) -> Option<String> {
+    let hit = |path: PathBuf, what: &str| {
+        let stat = statx(CWD, &path, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok()?;
+        let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 && ids.contains(&stat.stx_mnt_id);
+        known.then(|| format!("{what} {}", fs::read_link(&path).unwrap_or_default().display()))
+    };
+    let directories = tasks(process).into_iter().find_map(|task| {
+        hit(task.join("cwd"), "working directory").or_else(|| hit(task.join("root"), "root directory"))
+    });
+    directories
+        .or_else(|| hit(process.join("exe"), "runs"))
+        .or_else(|| entries(&process.join("fd")).into_iter().find_map(|fd| hit(fd, "open file")))
+        .or_else(|| entries(&process.join("map_files")).into_iter().find_map(|map| hit(map, "maps")))
+}
+
+fn processes() -> Vec<PathBuf> {
+    let is_process = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().bytes().all(|b| b.is_ascii_digit()))
+    };
+    entries(Path::new("/proc")).into_iter().filter(is_process).collect()
+}
+
+/// Threads may have directories and a mount namespace of their own.
+fn tasks(process: &Path) -> Vec<PathBuf> {
+    entries(&process.join("task"))
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+fn namespace(task: &Path) -> u64 {
+    fs::metadata(task.join("ns/mnt")).map_or(0, |m| m.ino())
+}
+
+fn described(process: &Path) -> String {
+    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
+    format!("{}[{}]", name.trim_end(), process.file_name().unwrap_or_default().to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::mount;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn whoever_holds_it_is_named_with_what_as_root() {
+        let dir = crate::sys::process::test_dir("users");
+        mount::private_namespace().unwrap();
+        let context = mount::FsContext::new("tmpfs", "tmpfs").unwrap();
+        mount::attach(context.mount(rustix::mount::MountAttrFlags::empty()).unwrap(), &dir).unwrap();
+        assert_eq!(in_the_way(&dir).unwrap(), Vec::<String>::new());
+
+        let file = dir.join("file");
+        fs::write(&file, "x").unwrap();
+        let mut child =
+            Command::new("sleep").arg("60").current_dir(&dir).stdin(Stdio::null()).spawn().unwrap();
+        let open = fs::File::open(&file).unwrap();
+        let found = in_the_way(&dir).unwrap();
+        let cwd = format!("sleep[{}] (working directory {})", child.id(), dir.display());
+        assert!(found.contains(&cwd), "{found:?}");
+        let me = format!("[{}] (open file {})", std::process::id(), file.display());
+        assert!(found.iter().any(|f| f.ends_with(&me)), "{found:?}");
+        drop(open);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Another test's thread may be between fork and exec, and hold our descriptors for that instant.
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!((0..100).any(|_| in_the_way(&dir).unwrap().is_empty() || {
+            pause();
+            false
+        }));
+
+        let mut apart =
+            Command::new("unshare").args(["-m", "--propagation", "private", "sleep", "60"]).spawn().unwrap();
+        let name = format!("[{}] (keeps it in a mount namespace of its own)", apart.id());
+        let named = (0..100).any(|_| {
+            pause();
+            in_the_way(&dir).unwrap().iter().any(|f| f.ends_with(&name))
+        });
+        apart.kill().unwrap();
+        apart.wait().unwrap();
+        assert!(named);
+        mount::detach(&dir).unwrap();
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
