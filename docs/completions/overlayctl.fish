@@ -63,7 +63,7 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not 
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "protect" -d 'Keep snapshots until they are no longer protected'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "describe" -d 'Change a snapshot\'s description and words'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and not __fish_seen_subcommand_from create list show delete protect describe help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -s m -l message -d 'What it is for: at most 128 bytes' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -s m -l message -d 'What it is for; everybody can read it: at most 128 bytes' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l userdata -d 'A word of your own about it, up to 16 times' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from create" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
@@ -107,7 +107,7 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fi
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "protect" -d 'Keep snapshots until they are no longer protected'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "describe" -d 'Change a snapshot\'s description and words'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand snapshot; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s m -l message -d 'What it is for: at most 128 bytes' -r
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s m -l message -d 'What it is for; everybody can read it: at most 128 bytes' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l userdata -d 'A word of your own about it, up to 16 times' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"

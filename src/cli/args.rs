@@ -99,7 +99,7 @@ pub(crate) enum SnapshotCommand {
 /// What a new snapshot's record shall say.
 #[derive(Args, Debug, Default)]
 pub(crate) struct Words {
-    /// What it is for: at most 128 bytes
+    /// What it is for; everybody can read it: at most 128 bytes
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) message: Option<String>,
     /// A word of your own about it, up to 16 times

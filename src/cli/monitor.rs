@@ -32,6 +32,8 @@ fn line(event: &Event) -> String {
         Event::Daemon { running: false } => "overlayd ended\n".to_owned(),
         Event::OverlayNew { overlay } => format!("overlay {overlay} appeared\n"),
         Event::OverlayRemoved { overlay } => format!("overlay {overlay} is gone\n"),
+        Event::SnapshotNew { overlay, id } => format!("snapshot {id} of {overlay} appeared\n"),
+        Event::SnapshotRemoved { overlay, id } => format!("snapshot {id} of {overlay} is gone\n"),
         Event::JobNew { id, overlay } => format!("job {id}{} started\n", of(overlay)),
         Event::JobRemoved { id, overlay, result, message, .. } => {
             let why = if message.is_empty() { String::new() } else { format!(": {message}") };

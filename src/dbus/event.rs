@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use zbus::{Message, OwnedObjectPath, OwnedVariant, Variant};
 
-use super::NAME;
+use super::{NAME, paths};
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -26,6 +26,20 @@ pub enum Event {
     OverlayRemoved {
         /// Its name.
         overlay: String,
+    },
+    /// A snapshot came.
+    SnapshotNew {
+        /// Its overlay.
+        overlay: String,
+        /// Its number.
+        id: u64,
+    },
+    /// A snapshot went.
+    SnapshotRemoved {
+        /// Its overlay.
+        overlay: String,
+        /// Its number.
+        id: u64,
     },
     /// A job was accepted.
     JobNew {
@@ -58,6 +72,9 @@ pub enum Event {
     },
 }
 
+/// Interfaces of an object that came, with their properties.
+type Interfaces = BTreeMap<String, BTreeMap<String, OwnedVariant>>;
+
 /// The event that a signal tells; none for signals that tell nothing new.
 pub(super) fn parse(message: &Message) -> Option<Event> {
     let header = message.header();
@@ -89,6 +106,16 @@ pub(super) fn parse(message: &Message) -> Option<Event> {
                 String,
             ) = body.deserialize().ok()?;
             Some(Event::JobRemoved { id, overlay, result, error, message })
+        }
+        "InterfacesAdded" => {
+            let (path, _): (OwnedObjectPath, Interfaces) = body.deserialize().ok()?;
+            let (overlay, id) = paths::snapshot_at(path.as_str())?;
+            Some(Event::SnapshotNew { overlay, id })
+        }
+        "InterfacesRemoved" => {
+            let (path, _): (OwnedObjectPath, Vec<String>) = body.deserialize().ok()?;
+            let (overlay, id) = paths::snapshot_at(path.as_str())?;
+            Some(Event::SnapshotRemoved { overlay, id })
         }
         "PropertiesChanged" => {
             let (interface, values, _): (String, BTreeMap<String, OwnedVariant>, Vec<String>) =
@@ -149,8 +176,17 @@ mod tests {
         assert_eq!(event, Event::JobNew { id: 7, overlay: "root".into() });
         let text = serde_json::to_string(&event).unwrap();
         assert_eq!(text, r#"{"event":"job-new","id":7,"overlay":"root"}"#);
-        let other =
-            Message::signal("/org/overlayd1", "org.freedesktop.DBus.ObjectManager", "InterfacesAdded");
-        assert_eq!(parse(&other.build(&()).unwrap()), None);
+        let gone = |path: &'static str| {
+            let path = zbus::ObjectPath::try_from(path).unwrap();
+            let signal =
+                Message::signal("/org/overlayd1", "org.freedesktop.DBus.ObjectManager", "InterfacesRemoved");
+            parse(&signal.build(&(path, vec![super::super::SNAPSHOT])).unwrap())
+        };
+        assert_eq!(
+            gone("/org/overlayd1/overlay/var_2dlib/snapshot/3"),
+            Some(Event::SnapshotRemoved { overlay: "var-lib".into(), id: 3 })
+        );
+        // Overlays and jobs have signals of their own.
+        assert_eq!(gone("/org/overlayd1/job/3"), None);
     }
 }

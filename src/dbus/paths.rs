@@ -19,6 +19,13 @@ pub(super) fn job(id: u64) -> OwnedObjectPath {
     path(format!("{ROOT}/job/{id}"))
 }
 
+/// The overlay and the number of the snapshot at this path, if it is the path of one.
+pub(super) fn snapshot_at(path: &str) -> Option<(String, u64)> {
+    let rest = path.strip_prefix(ROOT)?.strip_prefix("/overlay/")?;
+    let (name, id) = rest.split_once("/snapshot/")?;
+    Some((unescape(name)?, id.parse().ok()?))
+}
+
 /// `/`: no object.
 pub(super) fn none() -> OwnedObjectPath {
     path("/".to_owned())
@@ -42,6 +49,18 @@ fn escape(label: &str) -> String {
         .collect()
 }
 
+/// The label that [`escape`] wrote like this.
+fn unescape(label: &str) -> Option<String> {
+    let mut parts = label.split('_');
+    let mut plain = parts.next()?.to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at_checked(2)?;
+        plain.push(char::from(u8::from_str_radix(code, 16).ok()?));
+        plain.push_str(rest);
+    }
+    Some(plain)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +77,11 @@ mod tests {
     fn jobs_and_snapshots_have_their_number() {
         assert_eq!(snapshot("var-lib", 3).as_str(), "/org/overlayd1/overlay/var_2dlib/snapshot/3");
         assert_eq!(job(7).as_str(), "/org/overlayd1/job/7");
+        for (name, id) in [("root", 1), ("var-lib", 3), ("0a1", 12)] {
+            assert_eq!(snapshot_at(snapshot(name, id).as_str()), Some((name.to_owned(), id)));
+        }
+        assert_eq!(snapshot_at("/org/overlayd1/overlay/root"), None);
+        assert_eq!(snapshot_at("/org/overlayd1/overlay/a_2/snapshot/1"), None);
         assert_eq!(none().as_str(), "/");
     }
 }
