@@ -10,18 +10,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::copy::Copier;
 use super::count::Counter;
 use super::crew::Crew;
+use super::index::{Memory, Writer};
 use super::merge::MOST_LAYERS;
 use super::walk::{Maker, Walk};
 use super::{Built, Estimate, OnProgress, Options, Progress, Stack};
 use crate::error::{Error, Result};
-use crate::sys::{content, node};
+use crate::sys::content;
+use crate::sys::node::{self, Moment};
 
 /// Counts what [`build`] will take.
 ///
 /// The directory that `options.index` is in must exist: it tells which filesystem the copy will be on. Without it,
 /// nothing counts as shared with the layers.
 pub fn estimate(stack: &Stack, options: &Options, on_progress: &mut OnProgress<'_>) -> Result<Estimate> {
-    let mut counter = Counter::default();
+    let memory = options.previous.as_ref().and_then(|previous| Memory::of(previous, &options.source));
+    let mut counter = Counter::new(memory.as_ref());
     if let Some(place) = options.index.as_ref().and_then(|index| index.parent()) {
         look_for_sharing(stack, place, &mut counter).map_err(|e| Error::io("examine", place, e))?;
     }
@@ -34,7 +37,7 @@ pub fn estimate(stack: &Stack, options: &Options, on_progress: &mut OnProgress<'
 }
 
 /// Finds out which layers share a filesystem with the copy, and whether it can share blocks.
-fn look_for_sharing(stack: &Stack, place: &Path, counter: &mut Counter) -> io::Result<()> {
+fn look_for_sharing(stack: &Stack, place: &Path, counter: &mut Counter<'_>) -> io::Result<()> {
     let place = node::open_top(place)?;
     let dev = node::look_at(&place)?.dev;
     for (number, layer) in stack.layers.iter().take(MOST_LAYERS).enumerate() {
@@ -42,6 +45,8 @@ fn look_for_sharing(stack: &Stack, place: &Path, counter: &mut Counter) -> io::R
         counter.linked[number] = number > 0 && node::look_at(&layer)?.dev == dev;
         counter.cloned[number] = content::can_clone(&layer, &place)?;
     }
+    let linkable = |memory: &&Memory| node::look_at(&memory.files).is_ok_and(|files| files.dev == dev);
+    counter.memory = counter.memory.filter(linkable);
     Ok(())
 }
 
@@ -57,8 +62,15 @@ pub fn build(
 ) -> Result<Built> {
     fs::DirBuilder::new().mode(0o700).create(into).map_err(|e| Error::io("create", into, e))?;
     let top = node::open_top(into).map_err(|e| Error::io("open", into, e))?;
+    let memory = options.previous.as_ref().and_then(|previous| Memory::of(previous, &options.source));
+    let (start, hides_changes) = start(stack)?;
+    let writer = options
+        .index
+        .as_ref()
+        .map(|path| Writer::create(path, &options.source, start).map_err(|e| Error::io("create", path, e)));
+    let writer = writer.transpose()?;
     let crew = Crew::new();
-    let copier = Copier::new(top, crew.stop_sign(), stack.layers.len());
+    let copier = Copier::new(top, crew.stop_sign(), hides_changes, memory.as_ref(), writer.as_ref());
     let copier = copier.map_err(|e| Error::io("examine", into, e))?;
     let walk = Walk::new(stack, &options.exclude, crew, copier)?;
     let done = &walk.maker.done;
@@ -70,7 +82,12 @@ pub fn build(
     };
     run(&walk, &mut report)?;
     walk.maker.finish()?;
+    if let (Some(writer), Some(path)) = (&writer, &options.index) {
+        writer.finish().map_err(|e| Error::io("write", path, e))?;
+    }
     let _ = report();
+    // The top is a thing, but no entry.
+    let same = |memory: &Memory| [get(&done.entries) + 1, memory.index.things()] == [get(&done.same); 2];
     let mut unstable = done.unstable.lock().unwrap_or_else(PoisonError::into_inner).clone();
     unstable.sort();
     Ok(Built {
@@ -78,9 +95,19 @@ pub fn build(
         bytes: get(&done.bytes),
         reused: get(&done.reused),
         reflinked: done.reflinked.load(Ordering::Relaxed),
-        changed: true,
+        changed: !memory.as_ref().is_some_and(same),
         unstable,
     })
+}
+
+/// When the copy starts, and whether the topmost layer changes in ways that its files' times do not show.
+///
+/// What was written through a mapping before is on disk then, and what is written later gets a later time.
+fn start(stack: &Stack) -> Result<(Moment, bool)> {
+    let Some(top) = stack.layers.first() else { return Ok((Moment::default(), true)) };
+    let dir = node::open_top(top).map_err(|e| Error::io("open", top, e))?;
+    content::sync_filesystem(&dir).map_err(|e| Error::io("sync", top, e))?;
+    Ok((content::file_clock(), content::hides_mapped_writes(&dir)))
 }
 
 fn run<M: Maker>(walk: &Walk<'_, M>, on_tick: &mut dyn FnMut() -> std::ops::ControlFlow<()>) -> Result<()> {

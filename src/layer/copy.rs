@@ -2,13 +2,14 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Deref};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::attributes::{self, Fate, OPAQUE, ORIGIN, PROTATTR};
+use super::index::{Memory, Remembered, Thing, Writer};
 use super::links::{First, Groups};
 use super::merge::{Entry, MOST_LAYERS};
 use super::walk::{Folder, Found, Made, Maker, Opened, joined, refused, shown};
@@ -25,13 +26,19 @@ const MANY_LINKS: u32 = 32_000;
 const FORBIDDING: Flags = Flags::IMMUTABLE.with(Flags::APPEND);
 
 /// Copies entries into a new tree.
-pub(super) struct Copier {
+pub(super) struct Copier<'a> {
     /// The new tree.
     top: OwnedFd,
     /// Owner and group that new files get by themselves.
     owner: (u32, u32),
     stop: Arc<AtomicBool>,
     groups: Groups,
+    memory: Option<&'a Memory>,
+    /// Whether files of the last snapshot can not be hard-linked.
+    memory_unlinkable: AtomicBool,
+    /// Whether the topmost layer changes in ways that its files' times do not show.
+    hides_changes: bool,
+    writer: Option<&'a Writer>,
     /// By layer: whether its files can not be hard-linked, or not be cloned.
     unlinkable: [AtomicBool; MOST_LAYERS],
     uncloneable: [AtomicBool; MOST_LAYERS],
@@ -47,6 +54,8 @@ pub(super) struct Done {
     /// Bytes for the progress: those of a second attempt too.
     pub(super) moved: AtomicU64,
     pub(super) reused: AtomicU64,
+    /// Things that are as they were in the last snapshot.
+    pub(super) same: AtomicU64,
     pub(super) reflinked: AtomicBool,
     pub(super) unstable: Mutex<Vec<PathBuf>>,
     /// Directories that were gone when they were to be entered.
@@ -61,6 +70,22 @@ pub(super) struct Local {
     reader: Reader,
     /// Whether files are made with just the mode that is asked for.
     exact_modes: bool,
+}
+
+/// An entry, and what the index says of it.
+struct Known<'a> {
+    found: &'a Found<'a>,
+    thing: Thing,
+    /// Whether it is as it was in the last snapshot.
+    same: bool,
+}
+
+impl<'a> Deref for Known<'a> {
+    type Target = Found<'a>;
+
+    fn deref(&self) -> &Found<'a> {
+        self.found
+    }
 }
 
 /// Why a file was not copied.
@@ -79,23 +104,31 @@ impl From<Error> for Trouble {
     }
 }
 
-impl Copier {
+impl<'a> Copier<'a> {
     /// Copies into `top`, which is new and empty.
-    pub(super) fn new(top: OwnedFd, stop: Arc<AtomicBool>, layers: usize) -> io::Result<Copier> {
+    pub(super) fn new(
+        top: OwnedFd,
+        stop: Arc<AtomicBool>,
+        hides_changes: bool,
+        memory: Option<&'a Memory>,
+        writer: Option<&'a Writer>,
+    ) -> io::Result<Copier<'a>> {
         let node = node::look_at(&top)?;
         let copier = Copier {
             top,
             owner: (node.uid, node.gid),
             stop,
             groups: Groups::default(),
+            memory,
+            memory_unlinkable: AtomicBool::default(),
+            hides_changes,
+            writer,
             unlinkable: Default::default(),
             uncloneable: Default::default(),
             done: Done::default(),
         };
-        // The topmost of several is the live upper; one alone may be.
-        for layer in 0..layers.min(1) {
-            copier.unlinkable[layer].store(true, Ordering::Relaxed);
-        }
+        // The topmost may change: nothing of it can be shared.
+        copier.unlinkable[0].store(true, Ordering::Relaxed);
         Ok(copier)
     }
 
@@ -134,6 +167,22 @@ impl Copier {
         Ok(())
     }
 
+    /// Adds a directory to the index, and compares it with what the last one says.
+    fn remember(&self, folder: &Folder<Self>) -> Result<()> {
+        let (opened, place) = (&folder.opened, &folder.place);
+        let itself = Thing::of(opened.layer, &opened.node);
+        if place.remembered.as_ref().is_some_and(|remembered| remembered.is_same(&itself)) {
+            self.done.same.fetch_add(1, Ordering::Relaxed);
+        }
+        let Some(writer) = self.writer else { return Ok(()) };
+        let mut things = std::mem::take(&mut *place.things());
+        things.sort_unstable_by_key(|(number, thing)| (thing.layer, thing.ino, *number));
+        let entries = things.iter().map(|&(number, thing)| (folder.name(number).to_bytes(), thing));
+        writer
+            .add(&opened.path, itself, entries)
+            .map_err(|e| Error::io("write the index of", shown(&opened.path), e))
+    }
+
     fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -143,7 +192,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         last: bool,
         local: &mut Local,
     ) -> Result<Made> {
@@ -154,17 +203,22 @@ impl Copier {
             self.count(found);
             return Ok(Made::Done);
         }
+        if found.same && self.link_from_memory(folder, found, local)? {
+            self.done.reused.fetch_add(1, Ordering::Relaxed);
+            self.count(found);
+            return Ok(Made::Done);
+        }
         let made = match found.node.kind {
             NodeKind::File => self.copy_file(folder, entry, found, last, local)?,
             _ => self.copy_special(folder, entry, found, local)?,
         };
-        if made == Made::Done {
+        if made != Made::Changed {
             self.count(found);
         }
         Ok(made)
     }
 
-    fn count(&self, found: &Found<'_>) {
+    fn count(&self, found: &Known<'_>) {
         if found.node.kind == NodeKind::File {
             self.done.bytes.fetch_add(found.node.size, Ordering::Relaxed);
         }
@@ -175,7 +229,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         local: &mut Local,
     ) -> Result<bool> {
         let dir = folder.layer(entry.layer)?;
@@ -200,6 +254,46 @@ impl Copier {
         }
     }
 
+    /// Takes over the last snapshot's copy of a file that is as it was then.
+    fn link_from_memory(&self, folder: &Folder<Self>, found: &Known<'_>, local: &mut Local) -> Result<bool> {
+        let Some(dir) = &folder.place.last else { return Ok(false) };
+        if self.memory_unlinkable.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let full = || node::look(dir, found.name).is_ok_and(|node| node.links > MANY_LINKS);
+        if found.node.links > 1 && full() {
+            return Ok(false);
+        }
+        if self.hides_changes && found.node.kind == NodeKind::File && !self.is_copy(folder, dir, found, local)
+        {
+            return Ok(false);
+        }
+        match node::link(dir, found.name, &folder.place.dir, found.name) {
+            Ok(()) => {
+                self.done.moved.fetch_add(found.node.size, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err(e) => {
+                if e.kind() == io::ErrorKind::CrossesDevices {
+                    self.memory_unlinkable.store(true, Ordering::Relaxed);
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Whether the last snapshot's copy has the same bytes.
+    fn is_copy(&self, folder: &Folder<Self>, last: &OwnedFd, found: &Known<'_>, local: &mut Local) -> bool {
+        let Ok(dir) = folder.layer(0) else { return false };
+        let files =
+            node::open_file(dir, found.name).and_then(|one| Ok((one, node::open_file(last, found.name)?)));
+        let mut on_chunk =
+            || if self.is_stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
+        files.is_ok_and(|(one, other)| {
+            content::same(one, other, &mut local.buffer, &mut on_chunk).unwrap_or(false)
+        })
+    }
+
     /// Gives the file another name; false if it can have no more.
     fn link_to_first(&self, folder: &Folder<Self>, first: &First, name: &CStr) -> Result<bool> {
         let linked = if *first.dir == *folder.opened.path {
@@ -219,7 +313,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         last: bool,
         local: &mut Local,
     ) -> Result<Made> {
@@ -245,7 +339,7 @@ impl Copier {
         if last {
             let path = shown(&joined(&folder.opened.path, found.name));
             self.done.unstable.lock().unwrap_or_else(PoisonError::into_inner).push(path);
-            return Ok(Made::Done);
+            return Ok(Made::Unstable);
         }
         match node::unlink(&folder.place.dir, found.name) {
             Err(e) if !node::is_gone(&e) => Err(folder.failed("remove", found.name, e)),
@@ -258,7 +352,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         local: &mut Local,
     ) -> Result<bool, Trouble> {
         let (node, name) = (&found.node, found.name);
@@ -295,11 +389,15 @@ impl Copier {
         Ok(is_same(&after, node))
     }
 
-    fn flag(&self, folder: &Folder<Self>, found: &Found<'_>, target: &OwnedFd, flags: Flags) {
+    fn flag(&self, folder: &Folder<Self>, found: &Known<'_>, target: &OwnedFd, flags: Flags) {
         if found.node.links < 2 || flags.only(FORBIDDING).is_empty() {
             node::flag(target, flags);
         } else {
-            let first = First { dir: Arc::clone(&folder.opened.path), name: found.name.to_owned() };
+            let first = First {
+                dir: Arc::clone(&folder.opened.path),
+                name: found.name.to_owned(),
+                thing: Thing::default(),
+            };
             self.done.flags.lock().unwrap_or_else(PoisonError::into_inner).push((first, flags));
         }
     }
@@ -308,7 +406,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         (source, target): (&OwnedFd, &OwnedFd),
         local: &mut Local,
     ) -> Result<(), Trouble> {
@@ -376,7 +474,7 @@ impl Copier {
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         local: &mut Local,
     ) -> Result<Made> {
         let (dir, node, name) = (&folder.place.dir, &found.node, found.name);
@@ -418,39 +516,59 @@ impl Copier {
         Ok(Made::Done)
     }
 
+    /// Makes an entry; returns what it was, for the index.
     fn make(
         &self,
         folder: &Folder<Self>,
         entry: &Entry,
-        found: &Found<'_>,
+        found: &Known<'_>,
         last: bool,
         local: &mut Local,
-    ) -> Result<Made> {
+    ) -> Result<(Made, Thing)> {
+        let place = |local: &mut Local| {
+            let made = self.place(folder, entry, found, last, local)?;
+            // One that is not settled must not be trusted later.
+            let ctime = if made == Made::Unstable { Moment::default() } else { found.thing.ctime };
+            Ok((made, Thing { ctime, ..found.thing }))
+        };
         if found.node.links < 2 {
-            return self.place(folder, entry, found, last, local);
+            return place(local);
         }
         let group = self.groups.of(entry.layer, &found.node);
         let mut first = group.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(first) = &*first
             && self.link_to_first(folder, first, found.name)?
         {
-            return Ok(Made::Done);
+            // It may have changed since; what counts is when it was copied.
+            return Ok((Made::Done, first.thing));
         }
-        let made = self.place(folder, entry, found, last, local)?;
-        if made == Made::Done {
-            *first = Some(First { dir: Arc::clone(&folder.opened.path), name: found.name.to_owned() });
+        let (made, thing) = place(local)?;
+        if made != Made::Changed {
+            let (dir, name) = (Arc::clone(&folder.opened.path), found.name.to_owned());
+            *first = Some(First { dir, name, thing });
         }
-        Ok(made)
+        Ok((made, thing))
     }
 }
 
 /// The new directory of an open one.
-pub(super) struct Place {
+pub(super) struct Place<'a> {
     dir: OwnedFd,
+    /// The last snapshot's directory, if it is remembered.
+    last: Option<OwnedFd>,
+    remembered: Option<Remembered<'a>>,
+    /// What was copied, for the index: the entry's number, and what it was.
+    things: Mutex<Vec<(usize, Thing)>>,
 }
 
-impl Maker for Copier {
-    type Place = Place;
+impl Place<'_> {
+    fn things(&self) -> MutexGuard<'_, Vec<(usize, Thing)>> {
+        self.things.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<'a> Maker for Copier<'a> {
+    type Place = Place<'a>;
     type Local = Local;
     const THOROUGH: bool = true;
 
@@ -458,9 +576,14 @@ impl Maker for Copier {
         Local { buffer: vec![0; BUFFER], reader: Reader::default(), exact_modes: content::drop_umask() }
     }
 
-    fn enter(&self, opened: &Opened) -> Result<Place> {
+    fn enter(&self, opened: &Opened) -> Result<Place<'a>> {
         let dir = node::open_below(&self.top, &opened.path);
-        Ok(Place { dir: dir.map_err(|e| Error::io("open", shown(&opened.path), e))? })
+        let dir = dir.map_err(|e| Error::io("open", shown(&opened.path), e))?;
+        let remembered = self.memory.and_then(|memory| memory.index.directory(&opened.path));
+        let last = remembered.as_ref().and(self.memory);
+        // If it can not be opened, everything is copied.
+        let last = last.and_then(|memory| node::open_below(&memory.files, &opened.path).ok());
+        Ok(Place { dir, last, remembered, things: Mutex::default() })
     }
 
     fn directory(&self, folder: &Folder<Self>, name: &CStr) -> Result<()> {
@@ -478,14 +601,23 @@ impl Maker for Copier {
         last: bool,
         local: &mut Local,
     ) -> Result<Made> {
-        let made = self.make(folder, entry, found, last, local)?;
-        if made == Made::Done {
-            self.done.entries.fetch_add(1, Ordering::Relaxed);
+        let thing = Thing::of(entry.layer.into(), &found.node);
+        let same = folder.place.remembered.as_ref();
+        let same = same.is_some_and(|remembered| remembered.has(found.name.to_bytes(), &thing));
+        let (made, thing) = self.make(folder, entry, &Known { found, thing, same }, last, local)?;
+        if made == Made::Changed {
+            return Ok(made);
+        }
+        self.done.entries.fetch_add(1, Ordering::Relaxed);
+        self.done.same.fetch_add(same.into(), Ordering::Relaxed);
+        if self.writer.is_some() {
+            folder.place.things().push((found.number, thing));
         }
         Ok(made)
     }
 
     fn leave(&self, folder: &Folder<Self>, _local: &mut Local) -> Result<()> {
+        self.remember(folder)?;
         let (opened, dir) = (&folder.opened, &folder.place.dir);
         let failed = |verb| move |e| Error::io(verb, shown(&opened.path), e);
         let node = &opened.node;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::Estimate;
+use super::index::{Memory, Remembered, Thing};
 use super::merge::{Entry, MOST_LAYERS};
 use super::walk::{Folder, Found, Made, Maker, Opened};
 use crate::error::Result;
@@ -13,7 +14,9 @@ use crate::sys::node::{Moment, NodeKind};
 
 /// Counts entries.
 #[derive(Default)]
-pub(super) struct Counter {
+pub(super) struct Counter<'a> {
+    /// The last snapshot, if its files will be hard-linked.
+    pub(super) memory: Option<&'a Memory>,
     /// By layer: whether its files will be hard-linked, or share their blocks.
     pub(super) linked: [bool; MOST_LAYERS],
     pub(super) cloned: [bool; MOST_LAYERS],
@@ -25,7 +28,12 @@ pub(super) struct Counter {
     seen: Mutex<HashSet<(u8, u64, Moment)>>,
 }
 
-impl Counter {
+impl<'a> Counter<'a> {
+    /// Nothing counted yet.
+    pub(super) fn new(memory: Option<&'a Memory>) -> Self {
+        Counter { memory, ..Counter::default() }
+    }
+
     /// What was counted.
     pub(super) fn estimate(&self) -> Estimate {
         let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
@@ -43,17 +51,17 @@ impl Counter {
     }
 }
 
-impl Maker for Counter {
-    type Place = ();
+impl<'a> Maker for Counter<'a> {
+    type Place = Option<Remembered<'a>>;
     type Local = ();
     const THOROUGH: bool = false;
 
     fn local(&self) {}
 
-    fn enter(&self, opened: &Opened) -> Result<()> {
+    fn enter(&self, opened: &Opened) -> Result<Self::Place> {
         self.new_inodes.fetch_add(1, Ordering::Relaxed);
         self.new_bytes.fetch_add(opened.node.allocated, Ordering::Relaxed);
-        Ok(())
+        Ok(self.memory.and_then(|memory| memory.index.directory(&opened.path)))
     }
 
     fn directory(&self, _folder: &Folder<Self>, _name: &CStr) -> Result<()> {
@@ -63,7 +71,7 @@ impl Maker for Counter {
 
     fn node(
         &self,
-        _folder: &Folder<Self>,
+        folder: &Folder<Self>,
         entry: &Entry,
         found: &Found<'_>,
         _last: bool,
@@ -79,7 +87,9 @@ impl Maker for Counter {
             self.bytes.fetch_add(node.size, Ordering::Relaxed);
         }
         let layer = usize::from(entry.layer);
-        if !self.linked[layer] {
+        let thing = Thing::of(layer, node);
+        let same = || folder.place.as_ref().is_some_and(|old| old.has(found.name.to_bytes(), &thing));
+        if !self.linked[layer] && !same() {
             self.new_inodes.fetch_add(1, Ordering::Relaxed);
             if !is_file || !self.cloned[layer] {
                 self.new_bytes.fetch_add(node.allocated, Ordering::Relaxed);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::index::Thing;
 use crate::sys::node::{Moment, Node};
 
 /// A file of a layer. The time it was made tells it from another that got the same number after it was deleted.
@@ -14,6 +15,8 @@ type Key = (u8, u64, Moment);
 pub(super) struct First {
     pub(super) dir: Arc<[u8]>,
     pub(super) name: CString,
+    /// What it was when it was copied.
+    pub(super) thing: Thing,
 }
 
 /// One file's first name, once it has one. Who holds the lock gives it.

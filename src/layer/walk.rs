@@ -64,6 +64,8 @@ pub(super) trait Maker: Sync + Sized {
 pub(super) enum Made {
     /// For good.
     Done,
+    /// For good, but not as it is now.
+    Unstable,
     /// It changed meanwhile; nothing was made of it.
     Changed,
 }
@@ -71,6 +73,8 @@ pub(super) enum Made {
 /// An entry that is no directory.
 #[derive(Debug)]
 pub(super) struct Found<'a> {
+    /// Its number in the folder.
+    pub(super) number: usize,
     /// Its name.
     pub(super) name: &'a CStr,
     /// What it is.
@@ -102,6 +106,8 @@ pub(super) struct Opened {
     pub(super) path: Arc<[u8]>,
     /// What it is in the topmost layer that has it.
     pub(super) node: Node,
+    /// Number of that layer.
+    pub(super) layer: usize,
     /// The attributes of the topmost that travel.
     pub(super) attributes: Vec<(CString, Vec<u8>)>,
     /// Whether anything but the stack shows in it.
@@ -163,6 +169,11 @@ impl<M: Maker> Folder<M> {
     /// A failure with one of its entries.
     pub(super) fn failed(&self, verb: &str, name: &CStr, cause: std::io::Error) -> Error {
         Error::io(verb, shown(&joined(&self.opened.path, name)), cause)
+    }
+
+    /// The name of one of its entries.
+    pub(super) fn name(&self, number: usize) -> &CStr {
+        self.listing.name(self.listing.entry(number))
     }
 
     fn is_done(&self) -> bool {
@@ -249,6 +260,8 @@ impl<'a, M: Maker> Walk<'a, M> {
                 }
                 Err(e) => return Err(Error::io("open", at(), e)),
             };
+            // First, so that whatever changes from now on shows in its times.
+            let node = node::look_at(&dir).map_err(|e| Error::io("examine", at(), e))?;
             let (attributes, value) = self.attributes(&dir, &waiting.path, &mut reader)?;
             let opaque = value.as_slice() == b"y";
             let mut failure = None;
@@ -269,7 +282,7 @@ impl<'a, M: Maker> Walk<'a, M> {
             }
             let opened = match &mut opened {
                 Some(opened) => opened,
-                None => opened.insert(self.topmost(waiting, &dir, attributes)?),
+                None => opened.insert(self.topmost(waiting, (layer, node), &dir, attributes)),
             };
             if value.as_slice() == b"x" {
                 opened.marked = opened.marked.and(layer);
@@ -286,13 +299,14 @@ impl<'a, M: Maker> Walk<'a, M> {
     fn topmost(
         &self,
         waiting: &Waiting,
+        (layer, node): (usize, Node),
         dir: &OwnedFd,
         attributes: Vec<(CString, Vec<u8>)>,
-    ) -> Result<Opened> {
-        let node = node::look_at(dir).map_err(|e| Error::io("examine", shown(&waiting.path), e))?;
-        Ok(Opened {
+    ) -> Opened {
+        Opened {
             path: waiting.path.clone().into(),
             node,
+            layer,
             attributes,
             opaque: waiting.blocked,
             flags: node::flags(dir),
@@ -301,7 +315,7 @@ impl<'a, M: Maker> Walk<'a, M> {
             base_shows: waiting.base_shows,
             excluded: self.excluded.get(&*waiting.path).cloned().unwrap_or_default(),
             length: 0,
-        })
+        }
     }
 
     /// A directory's attributes that travel, and the value of its opaque mark.
@@ -345,7 +359,7 @@ impl<'a, M: Maker> Walk<'a, M> {
                 return Ok(());
             }
             for number in start..end {
-                self.entry(folder, folder.listing.entry(number), local)?;
+                self.entry(folder, number, local)?;
             }
             // All that other threads did is visible to the last.
             if folder.done.fetch_add(end - start, Ordering::AcqRel) + (end - start) == total {
@@ -354,7 +368,8 @@ impl<'a, M: Maker> Walk<'a, M> {
         }
     }
 
-    fn entry(&self, folder: &Arc<Folder<M>>, entry: &Entry, local: &mut M::Local) -> Result<()> {
+    fn entry(&self, folder: &Arc<Folder<M>>, number: usize, local: &mut M::Local) -> Result<()> {
+        let entry = folder.listing.entry(number);
         let name = folder.listing.name(entry);
         if folder.opened.excluded.iter().any(|excluded| **excluded == *name.to_bytes()) {
             return Ok(());
@@ -385,8 +400,8 @@ impl<'a, M: Maker> Walk<'a, M> {
             if by_attribute {
                 folder.marked.store(true, Ordering::Relaxed);
             }
-            let found = Found { name, node, whiteout };
-            if self.maker.node(folder, entry, &found, attempt == AGAIN, local)? == Made::Done {
+            let found = Found { number, name, node, whiteout };
+            if self.maker.node(folder, entry, &found, attempt == AGAIN, local)? != Made::Changed {
                 return Ok(());
             }
         }

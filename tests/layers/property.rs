@@ -70,12 +70,21 @@ impl Case<'_> {
         edit(&overlay.root, random, again);
         let after = record(&overlay.root);
         let (other, built) = self.disk.build(&stack, &options);
+        let (third, again) = self.disk.build(
+            &stack,
+            &Options {
+                previous: Some(Previous { files: other.clone(), index: index_of(&other) }),
+                ..options
+            },
+        );
+        assert_eq!((built.entries, built.bytes), (again.entries, again.bytes), "seed {}", self.seed);
         if before != after {
             assert!(built.changed, "seed {}: changed", self.seed);
         }
         drop(overlay);
         self.compare(&before, &one, base, "first");
         self.compare(&after, &other, base, "second");
+        self.compare(&after, &third, base, "third");
         if random.one_in(2) { one } else { other }
     }
 

@@ -36,6 +36,9 @@ impl Disk {
         let name = format!("overlayd-layers-{}-{number}", std::process::id());
         let dir = std::env::temp_dir().join(name);
         let root = dir.join("disk");
+        fs::create_dir_all(&dir).unwrap();
+        // In memory, so that a sync costs nothing.
+        run("mount", &["-t", "tmpfs", "-o", "size=2g", "tmpfs", s(&dir)]);
         fs::create_dir_all(&root).unwrap();
         if fstype == "tmpfs" {
             run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs", s(&root)]);
@@ -87,7 +90,8 @@ impl Drop for Disk {
         if !self.device.is_empty() {
             let _ = Command::new("losetup").args(["-d", &self.device]).output();
         }
-        let _ = fs::remove_dir_all(&self.dir);
+        let _ = Command::new("umount").args(["-l", s(&self.dir)]).output();
+        let _ = fs::remove_dir(&self.dir);
     }
 }
 
