@@ -3,13 +3,13 @@
 //! Written once by `overlayd-early`, read by the daemon, the tool and anyone else. Documented in
 //! overlayd-boot.toml(5); fields are only ever added.
 
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::config::Mode;
 use crate::error::Result;
-use crate::store::records;
+use crate::store::codec::{Fields, Record, maybe_number, maybe_table, maybe_text, maybe_texts, tables, word};
+use crate::store::records::{self, version};
 use crate::sys::{atomic, mountinfo};
 
 /// Where everything of a running overlayd lies. 0755, its contents guard themselves.
@@ -22,8 +22,7 @@ pub const RUN_STORE: &str = "/run/overlayd/store";
 pub const CLEANUP_WANTED: &str = "/run/overlayd/cleanup-wanted";
 
 /// The whole file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Handoff {
     /// 1.
     pub version: u32,
@@ -36,13 +35,10 @@ pub struct Handoff {
     /// Milliseconds that it waited for the state device.
     pub waited_ms: u64,
     /// Everything that was not as it should be, in words for people.
-    #[serde(default)]
     pub problems: Vec<String>,
     /// The state filesystem; none if nothing persistent is mounted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<HandoffState>,
     /// One table per overlay.
-    #[serde(default)]
     pub overlay: BTreeMap<String, HandoffOverlay>,
 }
 
@@ -68,8 +64,7 @@ pub fn source_of(overlay: &str) -> String {
 }
 
 /// How overlayd-early was run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BootMode {
     /// In an initramfs.
     Initrd,
@@ -95,8 +90,7 @@ impl BootMode {
 }
 
 /// The state filesystem as it was mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandoffState {
     /// What the configuration said: `LABEL=overlayd`.
     pub wanted: String,
@@ -111,8 +105,7 @@ pub struct HandoffState {
 }
 
 /// One overlay as it was mounted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HandoffOverlay {
     /// Mount point in the booted system.
     pub target: String,
@@ -121,24 +114,59 @@ pub struct HandoffOverlay {
     /// What is mounted.
     pub mode: Mode,
     /// Why the two differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Read-only layers, highest first: `snapshot:3`, then the base as `fstype:device`.
     pub lowers: Vec<String>,
     /// Identity of the base.
     pub base: String,
     /// The live generation, if there is a persistent upper.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// The snapshot that is mounted between the upper and the base.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<u64>,
     /// Overlayfs options in use.
-    #[serde(default)]
     pub options: String,
     /// Id of the request that this boot executed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub executed: Option<String>,
+}
+
+impl Record for Handoff {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        version(io, &mut self.version)?;
+        io.text("boot-id", &mut self.boot_id)?;
+        let all = [BootMode::Initrd, BootMode::Preinit, BootMode::Unit, BootMode::None];
+        word(io, "boot-mode", &mut self.boot_mode, &all, BootMode::word)?;
+        io.number("took-ms", &mut self.took_ms)?;
+        io.number("waited-ms", &mut self.waited_ms)?;
+        maybe_texts(io, "problems", &mut self.problems)?;
+        maybe_table(io, "state", &mut self.state)?;
+        tables(io, "overlay", &mut self.overlay)
+    }
+}
+
+impl Record for HandoffState {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        io.text("wanted", &mut self.wanted)?;
+        io.text("device", &mut self.device)?;
+        io.text("fstype", &mut self.fstype)?;
+        io.text("uuid", &mut self.uuid)?;
+        io.text("path", &mut self.path)
+    }
+}
+
+impl Record for HandoffOverlay {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        io.text("target", &mut self.target)?;
+        let all = [Mode::Persistent, Mode::Volatile, Mode::ReadOnly, Mode::Off];
+        word(io, "configured", &mut self.configured, &all, Mode::word)?;
+        word(io, "mode", &mut self.mode, &all, Mode::word)?;
+        maybe_text(io, "reason", &mut self.reason)?;
+        io.texts("lowers", &mut self.lowers)?;
+        io.text("base", &mut self.base)?;
+        maybe_number(io, "generation", &mut self.generation)?;
+        maybe_number(io, "snapshot", &mut self.snapshot)?;
+        io.text("options", &mut self.options)?;
+        maybe_text(io, "executed", &mut self.executed)
+    }
 }
 
 /// Reads the handoff; `Ok(None)` if early boot did not run. An overlay other than the root that was unmounted since is

@@ -128,7 +128,10 @@ impl Reader<'_> {
 
 /// TOML also writes numbers as `0x10`.
 fn decimal(number: &toml::de::DeInteger<'_>) -> Option<String> {
-    i128::from_str_radix(number.as_str(), number.radix()).ok().map(|n| n.to_string())
+    match number.radix() {
+        10 => Some(number.as_str().to_owned()),
+        radix => u64::from_str_radix(number.as_str(), radix).ok().map(|n| n.to_string()),
+    }
 }
 
 fn article(type_name: &str) -> String {

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::fragment::{Entry, Origin};
 use super::keys;
 use super::load::Problem;
@@ -95,8 +93,7 @@ pub enum Undo {
 }
 
 /// What an overlay is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// The upper lies in the store and survives.
     #[default]

@@ -20,6 +20,7 @@
 //!
 //! Invariant: a record that does not parse is reported with file and line, and never repaired by deletion.
 
+pub mod codec;
 #[cfg(feature = "host")]
 pub mod job;
 pub mod layout;

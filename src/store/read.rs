@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-
+use super::codec::Record;
 use super::layout::{Layout, is_overlay_name};
 use super::records::{
     self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SEALED, SnapshotRecord, StoreRecord,
@@ -259,7 +258,7 @@ fn look_for_seals(layout: &Layout, name: &str, view: &mut OverlayView) {
     }
 }
 
-fn load_optional<T: DeserializeOwned>(path: &Path) -> Option<Result<T>> {
+fn load_optional<T: Record>(path: &Path) -> Option<Result<T>> {
     match atomic::read_optional(path) {
         Ok(None) => None,
         Ok(Some(text)) => Some(records::parse(path, &text)),

@@ -1,10 +1,10 @@
 //! The records of the store as they stand on disk: TOML, `version` first. No I/O here.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::error::{Error, Result, line_of};
+use super::codec::{self, Fields, Record, map, maybe_number, maybe_text, maybe_texts, small};
+use crate::error::{Error, Kind, Result};
 
 /// The store format this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
@@ -15,8 +15,7 @@ pub const RECORD_VERSION: u32 = 1;
 pub const SEALED: &str = "sealed";
 
 /// `store.toml`: what makes a directory a store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StoreRecord {
     /// The store format; see [`FORMAT`].
     pub format: u32,
@@ -29,8 +28,7 @@ pub struct StoreRecord {
 }
 
 /// `generation.toml`: one complete answer to "what is mounted".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GenerationRecord {
     /// See [`RECORD_VERSION`].
     pub version: u32,
@@ -43,16 +41,13 @@ pub struct GenerationRecord {
     /// Overlayfs options, the same for all its life (invariant 9).
     pub options: String,
     /// Id of the request that made it; none for the first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
     /// The snapshot that it stands on; none: the bare base.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<u64>,
 }
 
 /// `snapshot.toml`: an immutable copy of everything above the base.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SnapshotRecord {
     /// See [`RECORD_VERSION`].
     pub version: u32,
@@ -78,22 +73,17 @@ pub struct SnapshotRecord {
     /// Bytes in regular files, hard links counted once.
     pub bytes: u64,
     /// The generation it was taken from; none for a volatile upper.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// Not deleted by retention, nor by `delete` alone.
-    #[serde(default)]
     pub protected: bool,
     /// Files that changed each time they were copied: as they are here, they may never have been. At most 100.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unstable: Vec<String>,
     /// Free words of whoever made it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub userdata: BTreeMap<String, String>,
 }
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Action {
     /// A new generation with an empty upper, on the baseline.
     #[default]
@@ -119,8 +109,7 @@ impl Action {
 }
 
 /// `request.toml`: something to be done at the next boot, once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestRecord {
     /// See [`RECORD_VERSION`].
     pub version: u32,
@@ -137,28 +126,21 @@ pub struct RequestRecord {
     /// Kernel boot id of the boot in which it was asked.
     pub boot: String,
     /// The generation that was live when it was asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
     /// `restore`: the snapshot to stand on. `snapshot`: the number it gets.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<u64>,
     /// `undo`: the generation to go back to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
     /// `snapshot`: what its record shall say.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// `snapshot`: whether it becomes the baseline.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub commit: bool,
     /// `snapshot`: what its record shall say.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub userdata: BTreeMap<String, String>,
 }
 
 /// `outcome.toml`: how the last executed request ended. It survives the reset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OutcomeRecord {
     /// See [`RECORD_VERSION`].
     pub version: u32,
@@ -177,54 +159,123 @@ pub struct OutcomeRecord {
     /// `done`, or `failed`: then it was given up, and why stands in `message`.
     pub result: String,
     /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The snapshot that the new generation stands on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<u64>,
     /// The generation that was left, if there was one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_generation: Option<u64>,
     /// The generation that was made, or gone back to; of a failed request: the one that stayed.
     pub to_generation: u64,
     /// Of a snapshot, or a failed request: the generation that an undo still goes back to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo_generation: Option<u64>,
     /// Since when that one is retained, Unix time in seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub undo_since: Option<u64>,
 }
 
+impl Record for StoreRecord {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        small(io, "format", &mut self.format)?;
+        io.text("uuid", &mut self.uuid)?;
+        io.number("created", &mut self.created)?;
+        io.texts("features", &mut self.features)
+    }
+}
+
+impl Record for GenerationRecord {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        version(io, &mut self.version)?;
+        io.number("number", &mut self.number)?;
+        io.number("created", &mut self.created)?;
+        io.text("base", &mut self.base)?;
+        io.text("options", &mut self.options)?;
+        maybe_text(io, "request", &mut self.request)?;
+        maybe_number(io, "snapshot", &mut self.snapshot)
+    }
+}
+
+impl Record for SnapshotRecord {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        version(io, &mut self.version)?;
+        io.number("id", &mut self.id)?;
+        io.number("created", &mut self.created)?;
+        io.text("description", &mut self.description)?;
+        io.text("created-by", &mut self.created_by)?;
+        io.text("base", &mut self.base)?;
+        io.text("options", &mut self.options)?;
+        io.text("strategy", &mut self.strategy)?;
+        io.text("consistency", &mut self.consistency)?;
+        io.number("entries", &mut self.entries)?;
+        io.number("bytes", &mut self.bytes)?;
+        maybe_number(io, "generation", &mut self.generation)?;
+        io.flag("protected", &mut self.protected)?;
+        maybe_texts(io, "unstable", &mut self.unstable)?;
+        map(io, "userdata", &mut self.userdata)
+    }
+}
+
+impl Record for RequestRecord {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        version(io, &mut self.version)?;
+        io.text("id", &mut self.id)?;
+        io.text("store", &mut self.store)?;
+        action(io, &mut self.action)?;
+        io.text("requested-by", &mut self.requested_by)?;
+        io.number("requested-at", &mut self.requested_at)?;
+        io.text("boot", &mut self.boot)?;
+        maybe_number(io, "from", &mut self.from)?;
+        maybe_number(io, "snapshot", &mut self.snapshot)?;
+        maybe_number(io, "generation", &mut self.generation)?;
+        maybe_text(io, "description", &mut self.description)?;
+        io.flag("commit", &mut self.commit)?;
+        map(io, "userdata", &mut self.userdata)
+    }
+}
+
+impl Record for OutcomeRecord {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        version(io, &mut self.version)?;
+        io.text("request", &mut self.request)?;
+        action(io, &mut self.action)?;
+        io.text("requested-by", &mut self.requested_by)?;
+        io.number("requested-at", &mut self.requested_at)?;
+        io.number("executed-at", &mut self.executed_at)?;
+        io.text("boot", &mut self.boot)?;
+        io.text("result", &mut self.result)?;
+        maybe_text(io, "message", &mut self.message)?;
+        maybe_number(io, "snapshot", &mut self.snapshot)?;
+        maybe_number(io, "from-generation", &mut self.from_generation)?;
+        io.number("to-generation", &mut self.to_generation)?;
+        maybe_number(io, "undo-generation", &mut self.undo_generation)?;
+        maybe_number(io, "undo-since", &mut self.undo_since)
+    }
+}
+
+fn action(io: &mut dyn Fields, value: &mut Action) -> Result<()> {
+    let all = [Action::Reset, Action::Restore, Action::Undo, Action::Snapshot];
+    codec::word(io, "action", value, &all, Action::word)
+}
+
+/// The first field of a record: one from the future is refused before its unknown content is looked at.
+pub fn version(io: &mut dyn Fields, value: &mut u32) -> Result<()> {
+    small(io, "version", value)?;
+    match *value {
+        RECORD_VERSION => Ok(()),
+        v => {
+            Err(io
+                .wrong("version", format!("{v} is not known to this overlayd, which reads {RECORD_VERSION}")))
+        }
+    }
+}
+
 /// Parses a record; the error names file and line.
-pub fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
-    check_version(path, text)?;
-    toml::from_str(text).map_err(|e| {
-        let line = e.span().map(|s| line_of(text, s.start));
-        Error::damaged(path, line, e.message().trim())
-    })
+pub fn parse<T: Record>(path: &Path, text: &str) -> Result<T> {
+    codec::parse(path, text)
 }
 
 /// Renders a record. The field order is the declaration order, so the version comes first.
-pub fn render<T: Serialize>(path: &Path, record: &T) -> Result<String> {
-    toml::to_string(record).map_err(|e| {
-        Error::new(crate::error::Kind::Failed, format!("failed to render {}: {e}", path.display()))
-    })
-}
-
-/// A record from the future is refused before its unknown content is looked at.
-fn check_version(path: &Path, text: &str) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Head {
-        version: Option<u32>,
-    }
-    match toml::from_str::<Head>(text) {
-        Ok(Head { version: Some(v) }) if v != RECORD_VERSION => Err(Error::damaged(
-            path,
-            None,
-            format_args!("version {v} is not known to this overlayd, which reads version {RECORD_VERSION}"),
-        )),
-        _ => Ok(()),
-    }
+pub fn render<T: Record>(path: &Path, record: &T) -> Result<String> {
+    codec::render(record)
+        .map_err(|e: Error| e.with_kind(Kind::Failed).context(format!("failed to render {}", path.display())))
 }
 
 #[cfg(test)]
@@ -262,7 +313,7 @@ mod tests {
     fn a_record_from_the_future_is_refused_by_its_version() {
         let error = parse::<GenerationRecord>(Path::new("g"), "version = 9\nother = true\n").unwrap_err();
         assert_eq!(error.kind(), crate::error::Kind::StoreDamaged);
-        assert!(error.to_string().contains("version 9"), "{error}");
+        assert!(error.to_string().contains("version: 9 is not known"), "{error}");
     }
 
     #[test]
