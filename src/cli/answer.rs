@@ -7,6 +7,7 @@ use crate::dbus::client::JobDone;
 use crate::operation::commit;
 use crate::operation::restore::Restored;
 use crate::operation::snapshot::Made;
+use crate::operation::switch;
 use crate::operation::{self, Planned};
 use crate::plan::Step;
 
@@ -92,7 +93,7 @@ impl Requested {
         let number = |name: &str| done.numbers.get(name).copied().filter(|n| *n > 0);
         Requested {
             overlay: overlay.to_owned(),
-            result: result(&text("request"), flag("was-pending")),
+            result: result(overlay, &text("request"), flag("was-pending")),
             request: text("request"),
             requested_by: text("requested-by"),
             snapshot: number("snapshot"),
@@ -105,7 +106,7 @@ impl Requested {
         let request = planned.request;
         Requested {
             overlay: overlay.to_owned(),
-            result: result(&request.id, planned.steps.is_empty()),
+            result: result(overlay, &request.id, planned.steps.is_empty()),
             requested_by: request.requested_by,
             snapshot: request.snapshot,
             generation: request.generation,
@@ -114,8 +115,9 @@ impl Requested {
     }
 }
 
-fn result(request: &str, was_pending: bool) -> &'static str {
+fn result(overlay: &str, request: &str, was_pending: bool) -> &'static str {
     match (request, was_pending) {
+        _ if switch::is_immediate(overlay) => "done",
         ("", _) => "done",
         (_, true) => "was-pending",
         (_, false) => "requested",

@@ -9,6 +9,7 @@ use super::report::now;
 use super::status::{place, usage};
 use super::worker::Back;
 use crate::error::Result;
+use crate::operation::switch;
 use crate::status::{OverlayStatus, Snapshot};
 
 /// More lines than this are counted, not shown, before a question.
@@ -17,6 +18,7 @@ const LINES: usize = 20;
 /// What is lost, when, and what may be dangerous about it.
 pub(crate) fn losses(overlay: &OverlayStatus, back: Back, at: Option<Now>, warnings: &[String]) -> String {
     let moment = match at {
+        _ if switch::is_immediate(&overlay.name) => "at once",
         None => "at the next boot",
         Some(Now::Reboot) => "by a reboot, now",
         Some(Now::SoftReboot) => "by a soft-reboot, now",
@@ -84,13 +86,14 @@ pub(crate) fn named(overlay: &OverlayStatus, id: u64) -> String {
 }
 
 /// The steps of a dry run.
-pub(crate) fn tell_steps(steps: &Steps, output: &Output) -> Result<u8> {
+pub(crate) fn tell_steps(overlay: &str, steps: &Steps, output: &Output) -> Result<u8> {
     if output.is_json() {
         output.value(steps)?;
         return Ok(0);
     }
     let mut text = String::new();
-    for (title, steps) in [("Now:", &steps.now), ("At the next boot:", &steps.at_boot)] {
+    let then = if switch::is_immediate(overlay) { "Then, at once:" } else { "At the next boot:" };
+    for (title, steps) in [("Now:", &steps.now), (then, &steps.at_boot)] {
         text += &format!("{title}\n");
         text.extend(steps.iter().map(|step| format!("  {step}\n")));
         if steps.is_empty() {
@@ -131,6 +134,7 @@ fn said(done: &Requested, back: Back, at: Option<Now>) -> String {
                 done.snapshot.unwrap_or_default()
             )
         }
+        ("done", _) => format!("{overlay} {verb}: done.\n"),
         (_, Some(_)) => format!("{overlay} {verb} by the boot that begins now.\n"),
         ("was-pending", None) => {
             let by = if done.requested_by.is_empty() { "somebody" } else { &done.requested_by };
@@ -166,6 +170,8 @@ mod tests {
         let expected = "The overlay \"root\" on / goes back to squashfs:abc by a reboot, now.\n\
                         Lost: generation 3: at least 1K in 1 entry.";
         assert_eq!(losses(&overlay(), Back::Reset, Some(Now::Reboot), &[]), expected);
+        let data = OverlayStatus { name: "data".into(), ..overlay() };
+        assert!(losses(&data, Back::Reset, None, &[]).contains("goes back to squashfs:abc at once.\n"));
     }
 
     #[test]
@@ -211,6 +217,8 @@ mod tests {
         assert_eq!(undo, "root goes back to generation 4 by the boot that begins now.\n");
         let pending = said(&requested("was-pending", None), Back::Undo, None);
         assert_eq!(pending, "The undo of root is pending already, asked by alice (uid 1000) via D-Bus.\n");
+        let other = Requested { overlay: "data".into(), ..requested("done", Some(2)) };
+        assert_eq!(said(&other, Back::Restore(2), None), "data goes back to snapshot 2: done.\n");
         let volatile = Requested { request: String::new(), ..requested("done", Some(2)) };
         let expected = "root begins on snapshot 2 at each boot from the next one on.\n";
         assert_eq!(said(&volatile, Back::Restore(2), None), expected);

@@ -17,7 +17,7 @@ pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Re
     }
     let worker = Worker::new(arguments, output)?;
     match reset.dry_run {
-        true => tell_steps(&worker.preview(Back::Reset)?, output),
+        true => tell_steps(arguments.target(), &worker.preview(Back::Reset)?, output),
         false => tell_requested(&worker.go(Back::Reset, reset.now)?, Back::Reset, reset.now, output),
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn undo(arguments: &Arguments, undo: &Undo, output: &Output) -> Resul
     source::no_boot_without_daemon(arguments, undo.now)?;
     let worker = Worker::new(arguments, output)?;
     if undo.dry_run {
-        return tell_steps(&worker.preview(Back::Undo)?, output);
+        return tell_steps(arguments.target(), &worker.preview(Back::Undo)?, output);
     }
     if !undo.yes {
         let overlay = source::changeable(arguments, output)?;
@@ -42,7 +42,7 @@ pub(crate) fn undo(arguments: &Arguments, undo: &Undo, output: &Output) -> Resul
 fn whole(arguments: &Arguments, restore: &Restore, id: u64, output: &Output) -> Result<u8> {
     let (worker, back) = (Worker::new(arguments, output)?, Back::Restore(id));
     if restore.dry_run {
-        return tell_steps(&worker.preview(back)?, output);
+        return tell_steps(arguments.target(), &worker.preview(back)?, output);
     }
     if !restore.yes {
         let steps = worker.preview(back)?;

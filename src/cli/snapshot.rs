@@ -78,6 +78,7 @@ fn at_boot(worker: &Worker<'_>, wanted: &Wanted, commit: bool, output: &Output) 
         "was-pending" => {
             format!("That snapshot of {overlay} is pending already, asked by {}.\n", done.requested_by)
         }
+        "done" => format!("Snapshot{number} of {overlay} is made{baseline}: done.\n"),
         _ => format!(
             "Snapshot{number} of {overlay} is made at the next boot{baseline}. Until then `overlayctl cancel` takes \
              it back.\n"

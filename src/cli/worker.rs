@@ -13,7 +13,8 @@ use crate::dbus::client::{Client, Taking, When};
 use crate::error::{Error, Kind, Result};
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
-use crate::operation::{self, Asked, Site, commit, restore, snapshot};
+use crate::operation::switch::{self, ByHand};
+use crate::operation::{self, Asked, Planned, Site, commit, restore, snapshot};
 use crate::sys::user;
 
 /// Something to go back to.
@@ -77,14 +78,18 @@ impl<'a> Worker<'a> {
             Place::Bus { client, .. } => {
                 self.ask(client, back, when(now)).map(|done| Requested::told(self.overlay, done))
             }
-            Place::Store { site, asked } => match back {
+            Place::Store { site, asked } => self.carry_out(site, asked, &|| match back {
                 Back::Reset => operation::request_reset(site, self.overlay, asked),
                 Back::Restore(id) => restore::request(site, self.overlay, id, asked),
                 Back::Undo => restore::request_undo(site, self.overlay, asked),
-            }
-            .map(|planned| Requested::planned(self.overlay, planned)),
+            }),
         }
         .map_err(told)
+    }
+
+    fn carry_out(&self, site: &Site, asked: &Asked, ask: &dyn Fn() -> Result<Planned>) -> Result<Requested> {
+        let done = switch::carry_out(site, self.overlay, asked, &ByHand::default(), ask);
+        done.map(|planned| Requested::planned(self.overlay, planned))
     }
 
     /// Takes the pending request back.
@@ -161,8 +166,9 @@ impl<'a> Worker<'a> {
                 };
                 done.map(|done| Requested::told(self.overlay, done))
             }
-            Place::Store { site, asked } => snapshot::request(site, self.overlay, wanted, commit, asked)
-                .map(|planned| Requested::planned(self.overlay, planned)),
+            Place::Store { site, asked } => {
+                self.carry_out(site, asked, &|| snapshot::request(site, self.overlay, wanted, commit, asked))
+            }
         }
         .map_err(told)
     }

@@ -20,6 +20,7 @@ mod jobs;
 mod known;
 mod log_control;
 mod manager;
+mod mount_unit;
 mod notify;
 mod overlay;
 mod paths;

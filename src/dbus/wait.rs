@@ -22,6 +22,11 @@ pub(super) async fn first<const N: usize>(mut futures: [Waiting<'_>; N]) -> usiz
     .await
 }
 
+/// The next item of a stream; none when it ended.
+pub(super) async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
 /// The next item of either stream, of `one` if both have one; none when one of them ended.
 pub(super) async fn next_of<S: Stream + Unpin>(one: &mut S, other: &mut S) -> Option<S::Item> {
     poll_fn(|context| match Pin::new(&mut *one).poll_next(context) {

@@ -28,6 +28,10 @@ const TRIES: u32 = 5;
 
 /// How a mounted overlay is mounted again: by the service manager, or by hand.
 pub trait Remount {
+    /// In whose mount namespace it does that: a directory of `/proc`.
+    fn whose(&self) -> &'static str {
+        users::HERE
+    }
     /// Unmounts the overlay and mounts it again. An error may leave it mounted as it was, or not mounted.
     fn remount(&self, overlay: &str, target: &Path) -> Result<()>;
     /// Mounts it, after a failure left it unmounted.
@@ -74,6 +78,25 @@ impl Remount for ByHand {
     }
 }
 
+/// Whether a request for the overlay is carried out at once: only the root waits for the next boot.
+pub fn is_immediate(overlay: &str) -> bool {
+    overlay != "root"
+}
+
+/// Asks for something: of the next boot, or, where that has not to be waited for, at once.
+pub fn carry_out(
+    site: &Site,
+    overlay: &str,
+    asked: &Asked,
+    by: &dyn Remount,
+    ask: &dyn Fn() -> Result<Planned>,
+) -> Result<Planned> {
+    match is_immediate(overlay) {
+        true => at_once(site, overlay, asked, by, ask),
+        false => ask(),
+    }
+}
+
 /// Carries out at once what `ask` writes down as a request for `overlay`. An error leaves what was there, mounted if it
 /// was, and no request.
 pub fn at_once(
@@ -87,7 +110,7 @@ pub fn at_once(
     let _job = JobLock::take(&layout, &asked.by, &format!("change of {overlay}"))?;
     let target = mounted(site, overlay)?;
     if let Some(target) = &target {
-        let in_the_way = users::in_the_way(target)?;
+        let in_the_way = users::in_the_way(target, by.whose())?;
         if !in_the_way.is_empty() {
             return Err(busy(overlay, target, &in_the_way));
         }
@@ -195,7 +218,7 @@ fn go_back(
     let taken_back = take_back(site, overlay, planned, before, &why);
     let Some(target) = target else { return with(why, "", taken_back) };
     if matches!(mounted(site, overlay), Ok(Some(_))) {
-        let in_the_way = users::in_the_way(target).unwrap_or_default();
+        let in_the_way = users::in_the_way(target, by.whose()).unwrap_or_default();
         let named = if in_the_way.is_empty() { vec![why.message().to_owned()] } else { in_the_way };
         return with(busy(overlay, target, &named), "", taken_back);
     }

@@ -13,31 +13,71 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::mountinfo::{self, Mount};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
-/// Everything that is in the way of unmounting `target`: `bash[123] (working directory /srv/data)`.
-pub fn in_the_way(target: &Path) -> Result<Vec<String>> {
-    let mounts = mountinfo::read()?;
+/// The mount namespace of this thread.
+pub const HERE: &str = "/proc/thread-self";
+/// The mount namespace of the service manager.
+pub const HOST: &str = "/proc/1";
+
+/// Everything that is in the way of unmounting `target` in the mount namespace of the process `whose` ([`HERE`],
+/// [`HOST`]): `bash[123] (working directory /srv/data)`.
+pub fn in_the_way(target: &Path, whose: &str) -> Result<Vec<String>> {
+    let path = Path::new(whose).join("mountinfo");
+    let mounts = mountinfo::parse(&fs::read(&path).map_err(|e| Error::io("read", path, e))?);
     let Some(top) = mountinfo::at(&mounts, target) else { return Ok(Vec::new()) };
     let mut found = other_mounts(&mounts, top);
     found.extend(kernel_users(target));
     let processes = processes();
-    let mut ids: BTreeSet<u64> = of_same_filesystem(&mounts, top).map(|m| m.id).collect();
-    let mut seen = BTreeSet::from([namespace(Path::new("/proc/thread-self"))]);
+    let copies = copies(&processes, top, Path::new(whose));
+    let taken_along = taken_along(top, &copies);
+    for (task, theirs) in &copies {
+        if theirs.iter().any(|copy| !taken_along.contains(&copy.id)) {
+            found.push(format!("{} (keeps it in a mount namespace of its own)", described(task)));
+        }
+    }
+    let ids = of_same_filesystem(&mounts, top)
+        .chain(copies.iter().flat_map(|(_, theirs)| theirs))
+        .map(|m| m.id)
+        .collect();
+    let holds = |process: &PathBuf| Some(format!("{} ({})", described(process), held(process, &ids)?));
+    found.extend(processes.iter().filter_map(holds));
+    Ok(found)
+}
+
+/// Mounts of the same filesystem in other mount namespaces, each with a thread that is in it.
+fn copies(processes: &[PathBuf], top: &Mount, whose: &Path) -> Vec<(PathBuf, Vec<Mount>)> {
+    let mut seen = BTreeSet::from([namespace(whose)]);
+    let mut copies = Vec::new();
     for task in processes.iter().flat_map(|process| tasks(process)) {
         if !seen.insert(namespace(&task)) {
             continue;
         }
         let theirs = mountinfo::parse(&fs::read(task.join("mountinfo")).unwrap_or_default());
-        let copies: Vec<&Mount> = of_same_filesystem(&theirs, top).collect();
-        ids.extend(copies.iter().map(|m| m.id));
-        if copies.iter().any(|copy| !follows(copy, top)) {
-            found.push(format!("{} (keeps it in a mount namespace of its own)", described(&task)));
+        copies.push((task, of_same_filesystem(&theirs, top).cloned().collect()));
+    }
+    copies
+}
+
+/// The copies that go when `top` is unmounted: its peers, what receives from them, and so on.
+fn taken_along(top: &Mount, copies: &[(PathBuf, Vec<Mount>)]) -> BTreeSet<u64> {
+    let group =
+        |m: &Mount, tag: &str| m.tags.split(' ').find_map(|t| t.strip_prefix(tag)?.parse::<u64>().ok());
+    let mut groups: BTreeSet<u64> = group(top, "shared:").into_iter().collect();
+    let mut along = BTreeSet::new();
+    loop {
+        let before = along.len();
+        for copy in copies.iter().flat_map(|(_, theirs)| theirs) {
+            let (peers, master) = (group(copy, "shared:"), group(copy, "master:"));
+            if [peers, master].iter().flatten().any(|g| groups.contains(g)) {
+                along.insert(copy.id);
+                groups.extend(peers);
+            }
+        }
+        if along.len() == before {
+            return along;
         }
     }
-    let holds = |process: &PathBuf| Some(format!("{} ({})", described(process), held(process, &ids)?));
-    found.extend(processes.iter().filter_map(holds));
-    Ok(found)
 }
 
 fn of_same_filesystem<'a>(mounts: &'a [Mount], top: &'a Mount) -> impl Iterator<Item = &'a Mount> {
@@ -67,13 +107,6 @@ fn kernel_users(target: &Path) -> Vec<String> {
         }
     }
     found
-}
-
-/// Whether unmounting `top` takes the copy of another namespace along: they are peers, or one receives from the other.
-fn follows(copy: &Mount, top: &Mount) -> bool {
-    let group = |tag: &str| tag.split_once(':').filter(|t| t.0 != "propagate_from").map(|t| t.1.to_owned());
-    let groups = |m: &Mount| m.tags.split(' ').filter_map(group).collect::<BTreeSet<_>>();
-    !groups(copy).is_disjoint(&groups(top))
 }
 
 /// What one process holds, the first thing found.
@@ -127,19 +160,31 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
+    fn copies_that_receive_the_unmount_go_with_it_and_others_stay() {
+        let mounts = mountinfo::parse(
+            b"1 0 0:9 / /d rw shared:5 - tmpfs t rw\n2 0 0:9 / /d rw master:7 - tmpfs t rw\n\
+              3 0 0:9 / /d rw shared:7 master:5 - tmpfs t rw\n4 0 0:9 / /d rw - tmpfs t rw\n\
+              5 0 0:9 / /d rw shared:8 - tmpfs t rw\n6 0 0:9 / /d rw shared:5 - tmpfs t rw\n",
+        );
+        let copies = [(PathBuf::new(), mounts[1..].to_vec())];
+        assert_eq!(taken_along(&mounts[0], &copies), BTreeSet::from([2, 3, 6]));
+        assert_eq!(taken_along(&mounts[3], &copies), BTreeSet::new());
+    }
+
+    #[test]
     fn whoever_holds_it_is_named_with_what_as_root() {
         let dir = crate::sys::process::test_dir("users");
         mount::private_namespace().unwrap();
         let context = mount::FsContext::new("tmpfs", "tmpfs").unwrap();
         mount::attach(context.mount(rustix::mount::MountAttrFlags::empty()).unwrap(), &dir).unwrap();
-        assert_eq!(in_the_way(&dir).unwrap(), Vec::<String>::new());
+        assert_eq!(in_the_way(&dir, HERE).unwrap(), Vec::<String>::new());
 
         let file = dir.join("file");
         fs::write(&file, "x").unwrap();
         let mut child =
             Command::new("sleep").arg("60").current_dir(&dir).stdin(Stdio::null()).spawn().unwrap();
         let open = fs::File::open(&file).unwrap();
-        let found = in_the_way(&dir).unwrap();
+        let found = in_the_way(&dir, HERE).unwrap();
         let cwd = format!("sleep[{}] (working directory {})", child.id(), dir.display());
         assert!(found.contains(&cwd), "{found:?}");
         let me = format!("[{}] (open file {})", std::process::id(), file.display());
@@ -149,7 +194,7 @@ mod tests {
         child.wait().unwrap();
         // Another test's thread may be between fork and exec, and hold our descriptors for that instant.
         let pause = || std::thread::sleep(std::time::Duration::from_millis(20));
-        assert!((0..100).any(|_| in_the_way(&dir).unwrap().is_empty() || {
+        assert!((0..100).any(|_| in_the_way(&dir, HERE).unwrap().is_empty() || {
             pause();
             false
         }));
@@ -159,7 +204,7 @@ mod tests {
         let name = format!("[{}] (keeps it in a mount namespace of its own)", apart.id());
         let named = (0..100).any(|_| {
             pause();
-            in_the_way(&dir).unwrap().iter().any(|f| f.ends_with(&name))
+            in_the_way(&dir, HERE).unwrap().iter().any(|f| f.ends_with(&name))
         });
         apart.kill().unwrap();
         apart.wait().unwrap();

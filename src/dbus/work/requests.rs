@@ -4,17 +4,18 @@ use std::path::PathBuf;
 
 use super::{At, bounded};
 use crate::dbus::jobs::Details;
+use crate::dbus::mount_unit::ServiceManager;
 use crate::error::{Error, Kind, Result};
 use crate::logging::message_id;
 use crate::operation::snapshot::Wanted;
-use crate::operation::{self, Planned, restore, snapshot};
+use crate::operation::{self, Planned, restore, snapshot, switch};
 use crate::plan::Step;
 
 const STAGE: &str = "requesting";
 
 pub(super) fn reset(at: &At<'_>) -> Result<Details> {
     at.stage(STAGE);
-    let planned = operation::request_reset(at.site, at.overlay(), &at.asked())?;
+    let planned = at.carry_out(&|| operation::request_reset(at.site, at.overlay(), &at.asked()))?;
     tracing::info!(
         message_id = message_id::RESET_REQUESTED,
         operation = "reset",
@@ -23,12 +24,12 @@ pub(super) fn reset(at: &At<'_>) -> Result<Details> {
         by = %planned.request.requested_by,
         "reset requested"
     );
-    Ok(written(planned))
+    Ok(written(at, planned))
 }
 
 pub(super) fn restore(at: &At<'_>, id: u64) -> Result<Details> {
     at.stage(STAGE);
-    let planned = restore::request(at.site, at.overlay(), id, &at.asked())?;
+    let planned = at.carry_out(&|| restore::request(at.site, at.overlay(), id, &at.asked()))?;
     tracing::info!(
         message_id = message_id::RESTORE_REQUESTED,
         operation = "restore",
@@ -38,12 +39,12 @@ pub(super) fn restore(at: &At<'_>, id: u64) -> Result<Details> {
         by = %planned.request.requested_by,
         "restore requested"
     );
-    Ok(written(planned))
+    Ok(written(at, planned))
 }
 
 pub(super) fn undo(at: &At<'_>) -> Result<Details> {
     at.stage(STAGE);
-    let planned = restore::request_undo(at.site, at.overlay(), &at.asked())?;
+    let planned = at.carry_out(&|| restore::request_undo(at.site, at.overlay(), &at.asked()))?;
     tracing::info!(
         message_id = message_id::UNDO_REQUESTED,
         operation = "undo",
@@ -53,7 +54,7 @@ pub(super) fn undo(at: &At<'_>) -> Result<Details> {
         by = %planned.request.requested_by,
         "undo requested"
     );
-    Ok(written(planned))
+    Ok(written(at, planned))
 }
 
 pub(super) fn snapshot(at: &At<'_>, wanted: &Wanted) -> Result<Details> {
@@ -71,7 +72,7 @@ pub(super) fn commit(at: &At<'_>, wanted: &Wanted, paths: &[PathBuf]) -> Result<
 /// The next boot makes a snapshot of the layer as a whole, before anything runs.
 fn seal(at: &At<'_>, wanted: &Wanted, commit: bool) -> Result<Details> {
     at.stage(STAGE);
-    let planned = snapshot::request(at.site, at.overlay(), wanted, commit, &at.asked())?;
+    let planned = at.carry_out(&|| snapshot::request(at.site, at.overlay(), wanted, commit, &at.asked()))?;
     tracing::info!(
         message_id = message_id::SNAPSHOT_REQUESTED,
         operation = if commit { "commit" } else { "snapshot" },
@@ -81,16 +82,25 @@ fn seal(at: &At<'_>, wanted: &Wanted, commit: bool) -> Result<Details> {
         by = %planned.request.requested_by,
         "snapshot requested"
     );
-    Ok(written(planned))
+    Ok(written(at, planned))
 }
 
-/// What is told of a request that stands.
-fn written(planned: Planned) -> Details {
+impl At<'_> {
+    fn carry_out(&self, ask: &dyn Fn() -> Result<Planned>) -> Result<Planned> {
+        switch::carry_out(self.site, self.overlay(), &self.asked(), &ServiceManager, ask)
+    }
+}
+
+/// What is told of a request that stands, or that was carried out at once.
+fn written(at: &At<'_>, planned: Planned) -> Details {
     let request = planned.request;
     let named = [("snapshot", request.snapshot), ("generation", request.generation)];
     let named = named.into_iter().filter_map(|(name, number)| Some((name, number?)));
     Details {
-        flags: vec![("was-pending", planned.steps.is_empty())],
+        flags: vec![
+            ("was-pending", planned.steps.is_empty()),
+            ("at-once", switch::is_immediate(at.overlay())),
+        ],
         numbers: [("requested-at", request.requested_at)].into_iter().chain(named).collect(),
         texts: vec![("request", request.id), ("requested-by", request.requested_by)],
         ..Details::default()
