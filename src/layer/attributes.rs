@@ -6,9 +6,9 @@
 use std::ffi::CStr;
 
 /// Whether a directory hides what is below it: `y`, or `x`: it contains whiteouts in the form of attributes.
-pub(super) const OPAQUE: &CStr = c"trusted.overlay.opaque";
+pub(crate) const OPAQUE: &CStr = c"trusted.overlay.opaque";
 /// On an empty file: it is a whiteout.
-pub(super) const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
+pub(crate) const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
 /// On a directory: where it was copied up from. Empty: not known, but it may contain whiteouts.
 pub(super) const ORIGIN: &CStr = c"trusted.overlay.origin";
 /// Inode flags that the overlay shows, but that its upper file does not bear.
@@ -43,7 +43,7 @@ pub(super) fn fate(name: &CStr) -> Fate {
 }
 
 /// The names in a list as the kernel gives it.
-pub(super) fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
+pub(crate) fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
     list.split_inclusive(|&b| b == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
 }
 

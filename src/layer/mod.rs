@@ -14,6 +14,7 @@ mod walk;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+pub(crate) use attributes::{OPAQUE, WHITEOUT, names};
 pub use build::{build, estimate};
 
 /// Layers in upper format, topmost first, and what lies below them.

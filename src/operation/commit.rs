@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use super::making::{self, Purpose, Scene};
 use super::snapshot::{Made, Wanted};
-use super::{Asked, Site};
-use crate::error::{Error, Kind, Result};
+use super::{Asked, Site, draft, listing, retention, selection};
+use crate::error::Result;
 use crate::layer::OnProgress;
+use crate::store::Layout;
+use crate::store::job::JobLock;
 
 /// What a commit would hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,22 +26,37 @@ pub struct Preview {
 /// Makes a snapshot of what is live and lets the baseline point at it. With `paths` (absolute in the merged tree), of
 /// these only, on top of the present baseline.
 pub fn commit(
-    _site: &Site,
-    _overlay: &str,
-    _wanted: &Wanted,
-    _paths: &[PathBuf],
-    _asked: &Asked,
-    _on_progress: &mut OnProgress<'_>,
+    site: &Site,
+    overlay: &str,
+    wanted: &Wanted,
+    paths: &[PathBuf],
+    asked: &Asked,
+    on_progress: &mut OnProgress<'_>,
 ) -> Result<Made> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+    wanted.check()?;
+    let paths = selection::parse(site, overlay, paths)?;
+    let layout = Layout::new(&site.store);
+    let _job = JobLock::take(&layout, &asked.by, &format!("commit of {overlay}"))?;
+    let scene = Scene::look(site, overlay)?;
+    let order = making::Order { scene: &scene, live: scene.live()?, wanted, asked };
+    let whole = match paths.is_empty() {
+        true => order.whole(Purpose::Commit, on_progress)?,
+        false => selection::make(&order, &paths, on_progress)?,
+    };
+    let mut made = whole.publish()?;
+    draft::make_baseline(&layout, overlay, made.id)?;
+    made.removed = retention::apply(site, &scene, made.id, on_progress)?;
+    Ok(made)
 }
 
-/// What [`commit`] would hold. Changes nothing.
+/// What [`commit`] would hold; with `paths`, of these. Changes nothing.
 pub fn preview(
-    _site: &Site,
-    _overlay: &str,
-    _paths: &[PathBuf],
-    _on_progress: &mut OnProgress<'_>,
+    site: &Site,
+    overlay: &str,
+    paths: &[PathBuf],
+    on_progress: &mut OnProgress<'_>,
 ) -> Result<Preview> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+    let paths = selection::parse(site, overlay, paths)?;
+    let scene = Scene::look(site, overlay)?;
+    listing::of_commit(&scene, &paths, on_progress)
 }

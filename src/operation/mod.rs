@@ -5,22 +5,45 @@
 #[cfg(feature = "host")]
 pub mod commit;
 #[cfg(feature = "host")]
+mod compare;
+#[cfg(feature = "host")]
+mod draft;
+#[cfg(feature = "host")]
+mod ground;
+#[cfg(feature = "host")]
+mod listing;
+#[cfg(feature = "host")]
+pub mod live;
+#[cfg(feature = "host")]
+mod making;
+#[cfg(feature = "host")]
+mod paths;
+#[cfg(feature = "host")]
 pub mod restore;
+#[cfg(feature = "host")]
+mod retention;
+#[cfg(feature = "host")]
+mod selection;
 #[cfg(feature = "host")]
 pub mod snapshot;
 #[cfg(feature = "host")]
+mod space;
+#[cfg(feature = "host")]
 pub mod switch;
+#[cfg(feature = "host")]
+mod warnings;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::{Mode, Undo};
+use crate::config::{self, Mode};
 use crate::error::{Error, Kind, Result};
+use crate::handoff::{self, Handoff, HandoffOverlay};
 use crate::plan::{self, Step};
 use crate::store::records::RequestRecord;
 use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
 use crate::sys::btrfs;
-use crate::{exec, handoff, observe};
+use crate::{exec, observe};
 
 /// Who asks, and from where: goes into the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +86,8 @@ pub fn preview_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Previe
     let now = observe::moment();
     let planned = plan::request::reset(&view, overlay, &asked.by, &now)?;
     let base = observe::unknown_base();
-    let scene = plan::execute::Scene { base: &base, now: &now, undo: Undo::Always, scarce: false };
+    let undo = policy(site, overlay).undo;
+    let scene = plan::execute::Scene { base: &base, now: &now, undo, scarce: false };
     let execution = plan::execute::execution(&view, overlay, &planned.request, &scene)?;
     Ok(Preview { now: planned.steps, at_boot: [execution.before, execution.after].concat() })
 }
@@ -88,11 +112,22 @@ pub fn request_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Planne
     Ok(planned)
 }
 
+/// The overlay as the boot mounted it; none if no overlay of this store is mounted.
+fn mounted(site: &Site, overlay: &str) -> Result<Option<(Handoff, HandoffOverlay)>> {
+    let Some(path) = &site.handoff else { return Ok(None) };
+    let handoff = handoff::load(path)?;
+    Ok(handoff.and_then(|h| h.overlay.get(overlay).cloned().map(|o| (h, o))))
+}
+
 /// Whether the upper of `overlay` is in RAM because it is configured so: no request changes what the next boot mounts.
 fn is_volatile(site: &Site, overlay: &str) -> Result<bool> {
-    let Some(path) = &site.handoff else { return Ok(false) };
-    let handoff = handoff::load(path)?;
-    Ok(handoff.and_then(|h| h.overlay.get(overlay).map(|o| o.configured)) == Some(Mode::Volatile))
+    Ok(mounted(site, overlay)?.is_some_and(|(_, o)| o.configured == Mode::Volatile))
+}
+
+/// What the configuration says of `overlay`.
+fn policy(site: &Site, overlay: &str) -> config::Overlay {
+    let config = config::load(&site.root, &observe::kernel_command_line()).config;
+    config.overlays.get(overlay).unwrap_or_else(|| config.root()).clone()
 }
 
 fn refuse_in_memory(site: &Site, overlay: &str, verb: &str) -> Result<()> {

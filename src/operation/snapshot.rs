@@ -1,10 +1,18 @@
-//! Snapshots: making one, deleting one, what its record says, and how many are kept.
+//! Snapshots: making one, deleting one, what its record says.
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Planned, Site};
+use super::making::{Order, Purpose, Scene};
+use super::{Asked, Planned, Site, is_volatile, live, open, retention};
 use crate::error::{Error, Kind, Result};
 use crate::layer::OnProgress;
+use crate::plan::request::{self, Sealing};
+use crate::plan::{Refusal, retain};
+use crate::store::job::JobLock;
+use crate::store::lock::StoreLock;
+use crate::store::records::SnapshotRecord;
+use crate::store::{Layout, OverlayView, write};
+use crate::{exec, observe};
 
 /// What a snapshot's record shall say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,7 +78,7 @@ fn invalid(what: String) -> Result<()> {
 pub struct Made {
     /// Its number.
     pub id: u64,
-    /// Names in it.
+    /// Names in it; 0 with 0 bytes if it was made in constant time and is too large to count.
     pub entries: u64,
     /// Bytes in its files.
     pub bytes: u64,
@@ -88,39 +96,109 @@ pub struct Made {
 
 /// Makes a snapshot of what is live, now.
 pub fn create(
-    _site: &Site,
-    _overlay: &str,
-    _wanted: &Wanted,
-    _asked: &Asked,
-    _on_progress: &mut OnProgress<'_>,
+    site: &Site,
+    overlay: &str,
+    wanted: &Wanted,
+    asked: &Asked,
+    on_progress: &mut OnProgress<'_>,
 ) -> Result<Made> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+    wanted.check()?;
+    let layout = Layout::new(&site.store);
+    let _job = JobLock::take(&layout, &asked.by, &format!("snapshot of {overlay}"))?;
+    let scene = Scene::look(site, overlay)?;
+    let order = Order { scene: &scene, live: scene.live()?, wanted, asked };
+    let mut made = order.whole(Purpose::Snapshot, on_progress)?.publish()?;
+    made.removed = retention::apply(site, &scene, made.id, on_progress)?;
+    Ok(made)
 }
 
 /// Asks for a snapshot at the next boot, before anything runs.
-pub fn request(
-    _site: &Site,
-    _overlay: &str,
-    _wanted: &Wanted,
-    _commit: bool,
-    _asked: &Asked,
-) -> Result<Planned> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+pub fn request(site: &Site, overlay: &str, wanted: &Wanted, commit: bool, asked: &Asked) -> Result<Planned> {
+    wanted.check()?;
+    if is_volatile(site, overlay)? {
+        return Err(Refusal::new(
+            Kind::Refused,
+            format!("{overlay} is volatile: what is written is gone at the next boot"),
+            "take the snapshot now, without --quiesced",
+        )
+        .into());
+    }
+    let layout = Layout::new(&site.store);
+    let sealing =
+        Sealing { description: wanted.description.clone(), userdata: wanted.userdata.clone(), commit };
+    let _lock = StoreLock::exclusive(&layout)?;
+    let view = open(&site.store)?;
+    let planned = request::snapshot(&view, overlay, &sealing, &asked.by, &observe::moment())?;
+    exec::store::run(&layout, &planned.steps)?;
+    Ok(planned)
 }
 
-/// Deletes a snapshot: into the trash.
-pub fn delete(_site: &Site, _overlay: &str, _id: u64, _asked: &Asked) -> Result<()> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+/// Deletes a snapshot: into the trash, whose emptying is another job; without a daemon it is emptied at once.
+pub fn delete(site: &Site, overlay: &str, id: u64, asked: &Asked) -> Result<()> {
+    let layout = Layout::new(&site.store);
+    // A copy that is made meanwhile may take its files over.
+    let _job = JobLock::take(&layout, &asked.by, &format!("deletion of snapshot {id} of {overlay}"))?;
+    let scene = Scene::look(site, overlay)?;
+    {
+        let _lock = StoreLock::exclusive(&layout)?;
+        let view = open(&site.store)?;
+        let state = live::state(site, &view, overlay)?;
+        removable(&state, scene.mounted_snapshot(), id)?;
+        write::discard_snapshot(&layout, overlay, &id.to_string())?;
+    }
+    retention::sweep(site)
+}
+
+/// Whether snapshot `id` may go, or why it must not.
+fn removable(state: &OverlayView, mounted: Option<u64>, id: u64) -> Result<()> {
+    let found = find(state, id)?;
+    if let Some(why) = retain::in_use(state, mounted, id) {
+        return Err(Error::new(Kind::SnapshotProtected, format!("snapshot {id} is not deleted: {why}")));
+    }
+    match found {
+        Ok(record) if record.protected => {
+            Err(Error::new(Kind::SnapshotProtected, format!("snapshot {id} is protected"))
+                .remedy(format!("`overlayctl snapshot protect --off {id}` lifts that")))
+        }
+        // A damaged one is deleted when somebody says so; nothing else ever deletes it.
+        _ => Ok(()),
+    }
 }
 
 /// Protects a snapshot from retention and deletion, or does so no longer.
-pub fn set_protected(_site: &Site, _overlay: &str, _id: u64, _protected: bool) -> Result<()> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+pub fn set_protected(site: &Site, overlay: &str, id: u64, protected: bool) -> Result<()> {
+    change(site, overlay, id, |record| record.protected = protected)
 }
 
 /// Changes what a snapshot's record says.
-pub fn set_metadata(_site: &Site, _overlay: &str, _id: u64, _wanted: &Wanted) -> Result<()> {
-    Err(Error::new(Kind::NotSupported, "under construction"))
+pub fn set_metadata(site: &Site, overlay: &str, id: u64, wanted: &Wanted) -> Result<()> {
+    wanted.check()?;
+    change(site, overlay, id, |record| {
+        record.description.clone_from(&wanted.description);
+        record.userdata.clone_from(&wanted.userdata);
+    })
+}
+
+fn change(site: &Site, overlay: &str, id: u64, edit: impl FnOnce(&mut SnapshotRecord)) -> Result<()> {
+    let layout = Layout::new(&site.store);
+    let _lock = StoreLock::exclusive(&layout)?;
+    let view = open(&site.store)?;
+    let state = live::state(site, &view, overlay)?;
+    let before = find(&state, id)?.clone()?;
+    let mut record = before.clone();
+    edit(&mut record);
+    if record == before {
+        return Ok(());
+    }
+    write::write_snapshot_record(&layout, overlay, &record)
+}
+
+/// The record of snapshot `id`, sound or damaged, or `NoSuchSnapshot`.
+pub(super) fn find(state: &OverlayView, id: u64) -> Result<&Result<SnapshotRecord>> {
+    state.snapshots.get(&id).ok_or_else(|| {
+        Error::new(Kind::NoSuchSnapshot, format!("there is no snapshot {id}"))
+            .remedy("`overlayctl snapshot list` names those there are")
+    })
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn truncate(path: &Path) -> Result<()> {
 }
 
 /// Makes everything durable that was written to the filesystem of `path`.
-pub(super) fn sync_filesystem(path: &Path) -> Result<()> {
+pub fn sync_filesystem(path: &Path) -> Result<()> {
     let directory = File::open(path).map_err(|e| Error::io("open", path, e))?;
     nix::unistd::syncfs(directory).map_err(|e| Error::io("sync", path, e))
 }

@@ -21,6 +21,7 @@ pub mod tree;
 pub mod user;
 #[cfg(feature = "host")]
 pub mod users;
+pub mod view;
 pub mod xattr;
 
 pub use mount::make_store_writable as remount_store_writable;

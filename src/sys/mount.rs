@@ -115,6 +115,11 @@ pub fn read_only_view(path: &Path) -> Result<()> {
     remount_flags(path, MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)
 }
 
+/// Makes the mount at `path` writable, and leaves device nodes and setuid bits in it dead.
+pub fn allow_writing(path: &Path) -> Result<()> {
+    remount_flags(path, MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC)
+}
+
 /// Lets programs be run from the mount at `path`.
 pub fn allow_exec(path: &Path) -> Result<()> {
     remount_flags(path, MsFlags::MS_NOSUID | MsFlags::MS_NODEV)

@@ -247,6 +247,26 @@ pub fn link(from: impl AsFd, name: &CStr, to: impl AsFd, new_name: &CStr) -> io:
     Ok(rustix::fs::linkat(from, name, to, new_name, AtFlags::empty())?)
 }
 
+/// Makes the character device 0/0, which overlayfs takes for a whiteout.
+pub fn create_whiteout(dir: impl AsFd, name: &CStr) -> io::Result<()> {
+    Ok(rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)?)
+}
+
+/// What a symlink says.
+pub fn read_link(dir: impl AsFd, name: &CStr) -> io::Result<CString> {
+    Ok(rustix::fs::readlinkat(dir, name, Vec::new())?)
+}
+
+/// Makes a new symlink.
+pub fn create_symlink(dir: impl AsFd, name: &CStr, target: &CStr) -> io::Result<()> {
+    Ok(rustix::fs::symlinkat(target, dir, name)?)
+}
+
+/// Renames, over whatever has the new name.
+pub fn rename(from: impl AsFd, name: &CStr, to: impl AsFd, new_name: &CStr) -> io::Result<()> {
+    Ok(rustix::fs::renameat(from, name, to, new_name)?)
+}
+
 /// Removes a name that is no directory.
 pub fn unlink(dir: impl AsFd, name: &CStr) -> io::Result<()> {
     Ok(rustix::fs::unlinkat(dir, name, AtFlags::empty())?)

@@ -29,7 +29,7 @@ pub struct Overlay {
     pub name: String,
     /// Read-only layers, highest first.
     pub lowers: Vec<PathBuf>,
-    /// The writable layer.
+    /// The writable layer; empty: there is none, and the overlay is read-only.
     pub upper: PathBuf,
     /// Its work directory.
     pub work: PathBuf,
@@ -50,9 +50,25 @@ pub enum Flavour {
 
 /// Mounts `overlay`, detached, in the best flavour that works. `scratch` is a directory for the oldest flavour.
 pub fn mount(overlay: &Overlay, scratch: &Path) -> Result<OwnedFd> {
+    mount_with(overlay, MountAttrFlags::empty(), scratch)
+}
+
+/// Mounts at least two layers over each other, detached and read-only.
+pub fn mount_read_only(lowers: &[PathBuf], options: &str, scratch: &Path) -> Result<OwnedFd> {
+    let view = Overlay {
+        name: "overlayd:view".to_owned(),
+        lowers: lowers.to_vec(),
+        upper: PathBuf::new(),
+        work: PathBuf::new(),
+        options: options.to_owned(),
+    };
+    mount_with(&view, mount::PRIVATE.union(MountAttrFlags::MOUNT_ATTR_RDONLY), scratch)
+}
+
+fn mount_with(overlay: &Overlay, attributes: MountAttrFlags, scratch: &Path) -> Result<OwnedFd> {
     for flavour in [Flavour::Descriptors, Flavour::Paths] {
         match configure(overlay, flavour)? {
-            Configured::Ready(context) => return context.mount(MountAttrFlags::empty()),
+            Configured::Ready(context) => return context.mount(attributes),
             Configured::NotThisWay => {}
             Configured::Legacy => break,
         }
@@ -101,7 +117,8 @@ fn configure(overlay: &Overlay, flavour: Flavour) -> Result<Configured> {
 
 fn layers(overlay: &Overlay) -> impl Iterator<Item = (&'static str, &PathBuf)> {
     let lowers = overlay.lowers.iter().map(|path| ("lowerdir+", path));
-    lowers.chain([("upperdir", &overlay.upper), ("workdir", &overlay.work)])
+    let writable = [("upperdir", &overlay.upper), ("workdir", &overlay.work)];
+    lowers.chain(writable.into_iter().filter(|(_, path)| !path.as_os_str().is_empty()))
 }
 
 fn set_layer(context: &FsContext, key: &str, path: &Path, flavour: Flavour) -> Result<()> {
@@ -137,10 +154,12 @@ fn one_string(overlay: &Overlay) -> OsString {
     let lowers: Vec<Vec<u8>> = overlay.lowers.iter().map(|l| escape(l.as_os_str(), b":,\\")).collect();
     let mut data = b"lowerdir=".to_vec();
     data.extend(lowers.join(&b':'));
-    data.extend(b",upperdir=");
-    data.extend(escape(overlay.upper.as_os_str(), b",\\"));
-    data.extend(b",workdir=");
-    data.extend(escape(overlay.work.as_os_str(), b",\\"));
+    for (key, path) in [("upperdir", &overlay.upper), ("workdir", &overlay.work)] {
+        if !path.as_os_str().is_empty() {
+            data.extend(format!(",{key}=").bytes());
+            data.extend(escape(path.as_os_str(), b",\\"));
+        }
+    }
     if !overlay.options.is_empty() {
         data.push(b',');
         data.extend(overlay.options.as_bytes());

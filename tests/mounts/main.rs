@@ -13,4 +13,5 @@ mod other;
 mod reset;
 mod restore;
 mod rig;
+mod snapshots;
 mod volatile;
