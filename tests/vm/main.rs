@@ -5,6 +5,7 @@ mod bus;
 mod checks;
 mod harness;
 mod modes;
+mod other;
 mod power;
 #[macro_use]
 mod row;
