@@ -5,8 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Asked, Planned, Site, open};
-use crate::config::{self, Undo};
+use super::{Asked, Planned, Site, open, policy};
 use crate::error::{Error, Kind, Result};
 use crate::exec;
 use crate::handoff;
@@ -166,7 +165,8 @@ fn execute(site: &Site, overlay: &str, request: &str) -> Result<()> {
         run: handoff::RUN_DIR.into(),
         new_uuid: String::new(),
     };
-    let plan = plan::mount::request(undo(site, overlay), &facts, &view, &observe::space(&site.store)?)?;
+    let plan =
+        plan::mount::request(policy(site, overlay).undo, &facts, &view, &observe::space(&site.store)?)?;
     if plan.executes.as_deref() != Some(request) && plan.problems.is_empty() {
         return Err(Error::new(Kind::Failed, format!("the request for {overlay} is gone")));
     }
@@ -194,11 +194,6 @@ fn base_of(view: &StoreView, overlay: &str) -> String {
     let live = state.and_then(|o| o.generations.get(&o.current.as_ref().ok().copied().flatten()?));
     let record = live.and_then(|g| g.record.as_ref().ok());
     record.map_or_else(|| observe::unknown_base().identity, |r| r.base.clone())
-}
-
-fn undo(site: &Site, overlay: &str) -> Undo {
-    let loaded = config::load(&site.root, &observe::kernel_command_line());
-    loaded.config.overlays.get(overlay).map_or(Undo::Always, |o| o.undo)
 }
 
 fn outcome(layout: &Layout, overlay: &str, request: &RequestRecord) -> Option<OutcomeRecord> {

@@ -1,20 +1,18 @@
 //! Overlays that are not the root: mounted, switched at once, side by side, refused while somebody is in the way.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use overlayd::error::Kind;
 use overlayd::handoff;
-use overlayd::observe;
+use overlayd::operation::snapshot::Wanted;
 use overlayd::operation::switch::{self, ByHand, Remount};
-use overlayd::operation::{self, Asked, Planned, Site};
-use overlayd::store::records::{self, SnapshotRecord};
+use overlayd::operation::{self, Asked, Planned, Site, commit, restore, snapshot};
 use overlayd::store::{Layout, read};
 use overlayd::sys::mountinfo;
-use overlayd::sys::overlay::OPTIONS;
-use overlayd::{config, exec, plan};
 
 use crate::rig::{Rig, run, s, text};
 
@@ -253,35 +251,19 @@ impl Daemon {
         operation::request_reset(&self.site, "data", &asked())
     }
 
-    /// Asks for what `plan` makes of the store.
-    fn ask(
-        &self,
-        plan: impl Fn(&overlayd::store::StoreView) -> overlayd::Result<Planned>,
-    ) -> overlayd::Result<Planned> {
-        let planned = plan(&read::load(&self.layout())?)?;
-        exec::store::run(&self.layout(), &planned.steps)?;
-        Ok(planned)
-    }
-
     fn undo(&self) -> overlayd::Result<Planned> {
-        let undo =
-            |view: &_| plan::request::undo(view, "data", config::Undo::Always, "a test", &observe::moment());
-        self.switch(&|| self.ask(undo))
+        self.switch(&|| restore::request_undo(&self.site, "data", &asked()))
     }
 
     fn restore(&self, id: u64) -> overlayd::Result<Planned> {
-        let restore = |view: &_| plan::request::restore(view, "data", id, "a test", &observe::moment());
-        self.switch(&|| self.ask(restore))
+        self.switch(&|| restore::request(&self.site, "data", id, &asked()))
     }
 
-    /// A snapshot with one file, made by hand.
-    fn snapshot(&self, id: u64, file: &str) {
-        let (layout, files) = (self.layout(), self.layout().snapshot_fs("data", id));
-        fs::create_dir_all(&files).unwrap();
-        fs::write(files.join(file), "kept").unwrap();
-        let record = SnapshotRecord { version: 1, id, options: OPTIONS.into(), ..SnapshotRecord::default() };
-        let path = layout.snapshot_record("data", id);
-        fs::write(&path, records::render(&path, &record).unwrap()).unwrap();
+    fn snapshot(&self) -> u64 {
+        let wanted = Wanted::default();
+        snapshot::create(&self.site, "data", &wanted, &asked(), &mut |_| ControlFlow::Continue(()))
+            .unwrap()
+            .id
     }
 
     fn current(&self) -> Option<u64> {
@@ -325,7 +307,10 @@ fn changes_at_once(fstype: &str) {
     daemon.undo().unwrap();
     assert_eq!(names(&data), ["given", "second"], "and forward again");
 
-    daemon.snapshot(1, "snapped");
+    fs::write(data.join("snapped"), "kept").unwrap();
+    fs::remove_file(data.join("second")).unwrap();
+    assert_eq!(daemon.snapshot(), 1);
+    fs::remove_file(data.join("given")).unwrap();
     daemon.restore(1).unwrap();
     assert_eq!(names(&data), ["given", "snapped"]);
     fs::write(data.join("snapped"), "changed").unwrap();
@@ -346,6 +331,39 @@ fn changes_at_once(fstype: &str) {
     run("umount", &[s(&data)]);
     mounted(&rig, "data");
     assert_eq!(names(&data), ["given", "snapped"]);
+}
+
+/// Snapshot, commit and single paths work on any overlay as on the root.
+#[test]
+fn commits_seals_and_restores_single_paths() {
+    let rig = machine("ext4");
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    let mut go_on = |_| ControlFlow::Continue(());
+    fs::write(data.join("mine"), "committed").unwrap();
+    let made = commit::commit(&daemon.site, "data", &Wanted::default(), &[], &asked(), &mut go_on).unwrap();
+    fs::write(data.join("mine"), "later").unwrap();
+    let path = [data.join("mine")];
+    let from = restore::From::Snapshot(made.id);
+    restore::paths(&daemon.site, "data", from, &path, false, &asked(), &mut go_on).unwrap();
+    assert_eq!(fs::read_to_string(data.join("mine")).unwrap(), "committed");
+    fs::write(data.join("mine"), "later").unwrap();
+    fs::write(data.join("new"), "x").unwrap();
+    daemon.reset().unwrap();
+    assert_eq!(names(&data), ["given", "mine"]);
+    assert_eq!(
+        fs::read_to_string(data.join("mine")).unwrap(),
+        "committed",
+        "a reset goes back to the commit"
+    );
+
+    let logs = mounted(&rig, "logs");
+    fs::write(logs.join("sealed"), "x").unwrap();
+    let seal = || snapshot::request(&daemon.site, "logs", &Wanted::default(), false, &asked());
+    switch::at_once(&daemon.site, "logs", &asked(), &daemon.by, &seal).unwrap();
+    assert_eq!(names(&logs), ["given", "sealed"]);
+    let view = read::load(&daemon.layout()).unwrap();
+    assert_eq!(view.overlays["logs"].snapshots[&1].as_ref().unwrap().strategy, "sealed");
 }
 
 #[test]
