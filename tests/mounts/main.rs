@@ -10,6 +10,7 @@ mod crash;
 mod flavours;
 mod modes;
 mod other;
+mod paths;
 mod reset;
 mod restore;
 mod rig;
