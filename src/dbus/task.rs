@@ -82,7 +82,7 @@ impl Work {
 
     /// Whether its end, whatever it is, may leave something in the trash.
     pub(super) fn litters(&self) -> bool {
-        matches!(self, Work::Delete(_) | Work::Snapshot(..) | Work::Commit(..))
+        self.lane() != Lane::Free
     }
 
     /// The polkit actions of which one is enough. Empty: for root alone. What only shows something can be had by

@@ -4,14 +4,39 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::world::{MANAGER, ROOT, World, call, text};
+use crate::ear::done;
+use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, property, text};
 
-/// Every mutating method, as dbus-send writes it.
+/// A snapshot that is there from the start.
+const FIRST: &str = "/org/overlayd1/overlay/root/snapshot/1";
+
+/// Every method that changes or tells something that is not for everybody, as dbus-send writes it.
 const MUTATING: &[(&str, &str, &[&str])] = &[
-    ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:0"]),
-    ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:2"]),
-    ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:4"]),
-    ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay.CancelPending", &["uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:2"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:4"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.CreateSnapshot", &["string:x", "dict:string:string:", "uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.CreateSnapshot", &["string:x", "dict:string:string:", "uint64:1"]),
+    (
+        OVERLAY_ROOT,
+        "org.overlayd1.Overlay.Commit",
+        &["string:x", "dict:string:string:", "array:string:", "uint64:0"],
+    ),
+    (
+        OVERLAY_ROOT,
+        "org.overlayd1.Overlay.Commit",
+        &["string:x", "dict:string:string:", "array:string:/changed", "uint64:4"],
+    ),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Restore", &["uint64:1", "array:string:", "uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Restore", &["uint64:1", "array:string:", "uint64:4"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Restore", &["uint64:1", "array:string:/changed", "uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Restore", &["uint64:0", "array:string:/changed", "uint64:12"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Undo", &["uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Undo", &["uint64:4"]),
+    (FIRST, "org.overlayd1.Snapshot.Delete", &["uint64:0"]),
+    (FIRST, "org.overlayd1.Snapshot.SetProtected", &["boolean:true", "uint64:0"]),
+    (FIRST, "org.overlayd1.Snapshot.SetMetadata", &["string:x", "dict:string:string:", "uint64:0"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.CancelPending", &["uint64:0"]),
     (
         "/org/overlayd1",
         "org.overlayd1.Manager.RequestFactoryReset",
@@ -55,15 +80,22 @@ fn denied_everywhere(world: &World, names: &[&str]) {
     assert_eq!(files(&world.store()), before, "the store changed");
 }
 
+fn with_snapshot() -> World {
+    let mut world = World::new();
+    world.make_snapshot(1, "unstable = [\"/etc/secret\"]\n");
+    world.start_daemon(&["--idle-timeout", "0"]);
+    world
+}
+
 #[test]
 fn without_polkit_only_root_may() {
-    let world = World::with_daemon();
+    let world = with_snapshot();
     denied_everywhere(&world, &["org.freedesktop.DBus.Error.AccessDenied"]);
 }
 
 #[test]
 fn with_polkit_others_are_challenged_and_denied_before_any_effect() {
-    let mut world = World::with_daemon();
+    let mut world = with_snapshot();
     world.start_polkit("");
     let names = [
         "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired",
@@ -96,12 +128,68 @@ fn a_rule_of_the_administrator_is_asked_with_the_overlay_as_a_detail() {
 }
 
 #[test]
+fn rules_know_the_snapshot_and_the_number_of_paths_and_one_action_is_no_other() {
+    let mut world = with_snapshot();
+    world.start_polkit(
+        "polkit.addRule(function(action, subject) {\n\
+           if (subject.user != 'nobody') return;\n\
+           if (action.id == 'org.overlayd1.delete-snapshot' && action.lookup('snapshot') == '1')\n\
+               return polkit.Result.YES;\n\
+           if (action.id == 'org.overlayd1.read-changes' && action.lookup('paths') == '1')\n\
+               return polkit.Result.YES;\n\
+         });\n",
+    );
+    let ask = |path: &str, method: &str, arguments: &[&str]| {
+        world.call_as_nobody(path, &format!("org.overlayd1.{method}"), arguments)
+    };
+    let allowed = ask(FIRST, "Snapshot.SetProtected", &["boolean:true", "uint64:0"]);
+    assert!(allowed.status.success(), "{}", text(&allowed));
+    let bus = world.connect();
+    assert!(property::<bool>(&bus, FIRST, SNAPSHOT, "Protected"));
+    let denied = ask(FIRST, "Snapshot.SetMetadata", &["string:x", "dict:string:string:", "uint64:0"]);
+    assert!(!denied.status.success());
+    // Looking at a commit takes less than making one.
+    let commit = |paths: &str, flags: &str| {
+        ask(OVERLAY_ROOT, "Overlay.Commit", &["string:x", "dict:string:string:", paths, flags])
+    };
+    assert!(!commit("array:string:/changed", "uint64:0").status.success());
+    assert!(!commit("array:string:/changed,/other", "uint64:4").status.success());
+    let seen = commit("array:string:/changed", "uint64:4");
+    assert!(seen.status.success(), "{}", text(&seen));
+}
+
+#[test]
+fn names_of_files_are_for_those_who_asked_for_them() {
+    let world = with_snapshot();
+    let bus = world.connect();
+    let paths: &[&str] = &["/changed"];
+    let pairs = BTreeMap::<String, String>::new();
+    let end = done(&bus, call(&bus, OVERLAY_ROOT, OVERLAY, "Commit", &("", pairs, paths, 4u64)));
+    let changes = end.list("changes").join("\n");
+    assert!(changes.contains("/changed"), "{changes}");
+    let property = ["string:org.overlayd1.Job", "string:Details"];
+    let public = world.call_as_nobody(&end.job, "org.freedesktop.DBus.Properties.Get", &property);
+    assert!(public.status.success() && !text(&public).contains("/changed"), "{}", text(&public));
+    let details = world.call_as_nobody(&end.job, &format!("{JOB}.GetDetails"), &["uint64:0"]);
+    assert!(text(&details).contains("AccessDenied"), "{}", text(&details));
+    for (path, method) in [(ROOT, "Manager.Describe"), (OVERLAY_ROOT, "Overlay.Describe")] {
+        let told = world.call_as_nobody(path, &format!("org.overlayd1.{method}"), &["uint64:0"]);
+        let told = text(&told);
+        assert!(told.contains("made by hand") && !told.contains("/etc/secret"), "{told}");
+    }
+    let json: String = call(&bus, ROOT, MANAGER, "Describe", &0u64).unwrap();
+    assert!(json.contains("/etc/secret"), "{json}");
+}
+
+#[test]
 fn everyone_may_look() {
-    let world = World::with_daemon();
+    let world = with_snapshot();
     let status = world.as_nobody("./overlayctl", &["status"]);
     assert!(status.status.success(), "{}", text(&status));
     for (path, method, arguments) in [
         (ROOT, "org.overlayd1.Manager.ListOverlays", vec!["uint64:0"]),
+        (OVERLAY_ROOT, "org.overlayd1.Overlay.ListSnapshots", vec!["uint64:0"]),
+        (FIRST, "org.freedesktop.DBus.Properties.GetAll", vec!["string:org.overlayd1.Snapshot"]),
         (ROOT, "org.freedesktop.DBus.ObjectManager.GetManagedObjects", vec![]),
         (ROOT, "org.freedesktop.DBus.Introspectable.Introspect", vec![]),
         (ROOT, "org.freedesktop.DBus.Properties.GetAll", vec!["string:org.overlayd1.Manager"]),
@@ -115,13 +203,18 @@ fn everyone_may_look() {
 fn polkit_reads_the_shipped_actions() {
     let mut world = World::new();
     world.start_polkit("");
-    for action in ["org.overlayd1.reset", "org.overlayd1.factory-reset"] {
+    for verb in
+        ["reset", "factory-reset", "create-snapshot", "delete-snapshot", "commit", "restore", "read-changes"]
+    {
+        let action = &format!("org.overlayd1.{verb}");
         let output = world.as_nobody("pkaction", &["--verbose", "--action-id", action]);
         let said = text(&output);
         assert!(output.status.success(), "{said}");
         for who in ["implicit any", "implicit inactive", "implicit active"] {
             let line = said.lines().find(|l| l.trim_start().starts_with(who)).unwrap_or_default();
-            assert_eq!(line.split_whitespace().last(), Some("auth_admin"), "{action} {who}: {said}");
+            let kept = verb == "create-snapshot" && who == "implicit active";
+            let wanted = if kept { "auth_admin_keep" } else { "auth_admin" };
+            assert_eq!(line.split_whitespace().last(), Some(wanted), "{action} {who}: {said}");
         }
     }
 }

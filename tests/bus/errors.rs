@@ -1,12 +1,16 @@
 //! Errors by name, with the remedy in their text.
 
+use std::collections::HashMap;
 use std::fs;
 
+use crate::ear::{Accepted, failed};
 use crate::world::{
-    JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, error_name, property, reset, until,
+    JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, error_name, property, reset, until,
 };
 
 const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+/// A snapshot that is there from the start.
+const FIRST: &str = "/org/overlayd1/overlay/root/snapshot/1";
 const NOT_SUPPORTED: &str = "org.freedesktop.DBus.Error.NotSupported";
 
 #[test]
@@ -33,6 +37,95 @@ fn arguments_that_can_not_be_right_are_refused_before_anything_is_done() {
 }
 
 #[test]
+fn what_a_snapshot_can_not_be_called_is_refused() {
+    let mut world = World::new();
+    world.make_snapshot(1, "");
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    let many: Vec<String> = (0..17).map(|n| format!("k{n}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|k| (k.as_str(), "v")).collect();
+    let long = "x".repeat(129);
+    let labels: &[(&str, &[(&str, &str)])] = &[
+        (&long, &[]),
+        ("two\nlines", &[]),
+        ("\u{1b}[31m", &[]),
+        ("", &[("Upper", "v")]),
+        ("", &[("", "v")]),
+        ("", &[("key", "\u{7}")]),
+        ("", &[("key", &long)]),
+        ("", &many),
+    ];
+    let paths: &[&str] = &[];
+    for (description, pairs) in labels {
+        let pairs: HashMap<&str, &str> = pairs.iter().copied().collect();
+        let create =
+            call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "CreateSnapshot", &(description, &pairs, 0u64));
+        assert_eq!(error_name(create), INVALID, "{description:?} {pairs:?}");
+        let commit =
+            call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "Commit", &(description, &pairs, paths, 0u64));
+        assert_eq!(error_name(commit), INVALID, "{description:?} {pairs:?}");
+        let change = call::<_, ()>(&bus, FIRST, SNAPSHOT, "SetMetadata", &(description, &pairs, 0u64));
+        assert_eq!(error_name(change), INVALID, "{description:?} {pairs:?}");
+    }
+}
+
+#[test]
+fn paths_and_flags_that_can_not_be_meant_are_refused() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    let none = HashMap::<&str, &str>::new();
+    let restore = |id: u64, paths: &[&str], flags: u64| {
+        error_name(call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "Restore", &(id, paths, flags)))
+    };
+    for path in ["", "etc", "./etc", "../etc", "/etc/../../etc", "/.."] {
+        assert_eq!(restore(1, &[path], 0), INVALID, "{path}");
+        let commit =
+            call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "Commit", &("", &none, &[path][..], 4u64));
+        assert_eq!(error_name(commit), INVALID, "{path}");
+    }
+    for (id, paths, flags) in [
+        (0, &[][..], 0),
+        (0, &[], 8),
+        (1, &["/etc"], 8),
+        (1, &["/etc"], 2),
+        (1, &[], 6),
+        (1, &[], 16),
+        (1, &[], 1 << 63),
+    ] {
+        assert_eq!(restore(id, paths, flags), INVALID, "{id} {paths:?} {flags}");
+    }
+    assert_eq!(restore(1, &[], 1), NOT_SUPPORTED);
+    let undo = |flags: u64| error_name(call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "Undo", &flags));
+    assert_eq!((undo(1).as_str(), undo(8).as_str()), (NOT_SUPPORTED, INVALID));
+    let create = |flags: u64| {
+        error_name(call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "CreateSnapshot", &("", &none, flags)))
+    };
+    assert_eq!((create(2).as_str(), create(4).as_str()), (INVALID, INVALID));
+    let rows: zbus::Result<Vec<(u64, String, zbus::OwnedObjectPath)>> =
+        call(&bus, OVERLAY_ROOT, OVERLAY, "ListSnapshots", &1u64);
+    assert_eq!(error_name(rows), INVALID);
+    assert!(!world.request().exists());
+}
+
+#[test]
+fn a_snapshot_that_is_not_there_fails_by_name() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    let missing = "org.overlayd1.Error.NoSuchSnapshot";
+    let none: &[&str] = &[];
+    for flags in [0u64, 4] {
+        let restore = call(&bus, OVERLAY_ROOT, OVERLAY, "Restore", &(99u64, none, flags));
+        assert_eq!(failed(&bus, restore), missing);
+    }
+    let path = "/org/overlayd1/overlay/root/snapshot/99";
+    let delete = call::<_, Accepted>(&bus, path, SNAPSHOT, "Delete", &0u64);
+    assert_eq!(error_name(delete), "org.freedesktop.DBus.Error.UnknownObject");
+    let undo = call(&bus, OVERLAY_ROOT, OVERLAY, "Undo", &0u64);
+    assert_eq!(failed(&bus, undo), "org.overlayd1.Error.NothingToDo");
+    assert!(!world.request().exists());
+}
+
+#[test]
 fn what_is_not_there_has_a_name() {
     let world = World::with_daemon();
     let bus = world.connect();
@@ -48,7 +141,7 @@ fn what_is_not_there_has_a_name() {
 fn without_a_store_nothing_is_promised() {
     let mut world = World::new();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_overlayd"));
-    let handoff = world.dir.join("boot.toml");
+    let handoff = world.handoff();
     command.args(["--idle-timeout", "0", "--root"]).arg(world.dir.join("root")).arg("--handoff").arg(handoff);
     command.env("DBUS_SYSTEM_BUS_ADDRESS", world.address());
     world.spawn_daemon(command);

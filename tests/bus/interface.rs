@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, project, reset, until};
+use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, project, reset, until};
 
 /// One line for each member of `interface` in some introspection XML: comparable whatever the order and the comments.
 fn members(xml: &str, interface: &str) -> BTreeSet<String> {
@@ -84,10 +84,14 @@ fn normalised(members: BTreeSet<String>) -> BTreeSet<String> {
 
 #[test]
 fn introspection_is_what_the_documents_say() {
-    let world = World::with_daemon();
+    let mut world = World::new();
+    world.make_snapshot(3, "");
+    world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
     let (_, job) = reset(&bus, 4).unwrap();
-    for (path, interface) in [(ROOT, MANAGER), (OVERLAY_ROOT, OVERLAY), (job.as_str(), JOB)] {
+    let snapshot = "/org/overlayd1/overlay/root/snapshot/3";
+    let objects = [(ROOT, MANAGER), (OVERLAY_ROOT, OVERLAY), (snapshot, SNAPSHOT), (job.as_str(), JOB)];
+    for (path, interface) in objects {
         let live: String =
             call(&bus, path, "org.freedesktop.DBus.Introspectable", "Introspect", &()).unwrap();
         let file = project().join(format!("docs/{interface}.xml"));
@@ -106,7 +110,7 @@ fn introspection_is_what_the_documents_say() {
 
 #[test]
 fn every_member_is_explained() {
-    for interface in [MANAGER, OVERLAY, JOB] {
+    for interface in [MANAGER, OVERLAY, SNAPSHOT, JOB] {
         let xml = fs::read_to_string(project().join(format!("docs/{interface}.xml"))).unwrap();
         let mut explained = false;
         for line in xml.lines().map(str::trim) {

@@ -1,15 +1,11 @@
 //! A job's life: announced before the reply, one writer at a time, finished ones stay listed, the client may go.
 
 use std::fs;
-use std::future::poll_fn;
-use std::pin::Pin;
 
-use futures_core::Stream;
 use nix::fcntl::{Flock, FlockArg};
-use zbus::match_rule::MatchRule;
-use zbus::message::Type;
-use zbus::{Connection, Message, MessageStream, OwnedObjectPath};
+use zbus::{Connection, OwnedObjectPath};
 
+use crate::ear::{signal, signals};
 use crate::world::{
     JOB, MANAGER, NAME, OVERLAY, OVERLAY_ROOT, ROOT, World, call, error_name, property, reset, text, until,
 };
@@ -18,25 +14,6 @@ type Row = (u64, String, String, String, u32, OwnedObjectPath);
 
 fn jobs(bus: &Connection) -> Vec<Row> {
     call(bus, ROOT, MANAGER, "ListJobs", &0u64).unwrap()
-}
-
-fn signals(bus: &Connection) -> MessageStream {
-    let rule = MatchRule::builder().msg_type(Type::Signal).sender(NAME).path_namespace(ROOT).build().unwrap();
-    zbus::block_on(MessageStream::for_match_rule(rule, bus, None)).unwrap()
-}
-
-fn next(stream: &mut MessageStream) -> Message {
-    zbus::block_on(poll_fn(|c| Pin::new(&mut *stream).poll_next(c))).expect("the stream goes on").unwrap()
-}
-
-/// The next signal of that name.
-fn signal(stream: &mut MessageStream, member: &str) -> Message {
-    loop {
-        let message = next(stream);
-        if message.header().member().is_some_and(|m| m.as_str() == member) {
-            return message;
-        }
-    }
 }
 
 /// Holds the store's lock, as another writer would.

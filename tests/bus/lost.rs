@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use zbus::Connection;
 
-use crate::world::{MANAGER, NAME, ROOT, World, call};
+use crate::world::{MANAGER, NAME, ROOT, SNAPSHOT, World, call, property};
 
 const CALLS: u64 = 150;
 const IDLE_MS: u64 = 60;
@@ -21,11 +21,18 @@ fn every_call_is_answered_although_the_daemon_comes_and_goes() {
     let service = format!("[D-BUS Service]\nName=org.overlayd1\nExec={exec}\n");
     fs::write(services.join("org.overlayd1.service"), service).unwrap();
     world.restart_bus("session", &format!("<servicedir>{}</servicedir>", services.display()));
+    world.make_snapshot(7, "");
     let bus = world.connect();
     let mut daemons = HashSet::new();
     for n in 0..CALLS {
-        let json: zbus::Result<String> = call(&bus, ROOT, MANAGER, "Describe", &0u64);
-        assert!(json.is_ok(), "call {n}: {json:?}");
+        if n % 2 == 0 {
+            let json: zbus::Result<String> = call(&bus, ROOT, MANAGER, "Describe", &0u64);
+            assert!(json.is_ok(), "call {n}: {json:?}");
+        } else {
+            // An object that only the store knows of.
+            let path = "/org/overlayd1/overlay/root/snapshot/7";
+            assert_eq!(property::<String>(&bus, path, SNAPSHOT, "Description"), "made by hand", "call {n}");
+        }
         daemons.extend(owner(&bus));
         // Around the moment at which the daemon gives its name back: it looks once more for 20 ms before it does.
         std::thread::sleep(Duration::from_millis(IDLE_MS + 10 + n % 30));

@@ -7,10 +7,14 @@
 )]
 
 mod authority;
+mod ear;
 mod errors;
 mod interface;
 mod jobs;
 mod life;
+mod long;
 mod lost;
+mod report;
+mod snapshots;
 mod tool;
 mod world;

@@ -16,10 +16,16 @@ pub(crate) const ROOT: &str = "/org/overlayd1";
 pub(crate) const OVERLAY_ROOT: &str = "/org/overlayd1/overlay/root";
 pub(crate) const MANAGER: &str = "org.overlayd1.Manager";
 pub(crate) const OVERLAY: &str = "org.overlayd1.Overlay";
+pub(crate) const SNAPSHOT: &str = "org.overlayd1.Snapshot";
 pub(crate) const JOB: &str = "org.overlayd1.Job";
 pub(crate) const NOBODY: &str = "65534";
 /// Generous: the machine may be busy, and a cleanup yields to everything else.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Options that generations are mounted with.
+const OPTIONS: &str = "index=off,metacopy=off,redirect_dir=nofollow,xino=auto";
+/// The boot of [`World::hand_off`].
+pub(crate) const BOOT: &str = "0b5b4b83-0000-4000-8000-000000000001";
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -34,6 +40,8 @@ pub(crate) struct World {
     bus: Option<Child>,
     pub(crate) daemon: Option<Child>,
     polkit: Option<Child>,
+    /// What is mounted, in the order in which it was.
+    mounts: Vec<PathBuf>,
 }
 
 impl Drop for World {
@@ -45,6 +53,9 @@ impl Drop for World {
         if std::thread::panicking() {
             eprintln!("{}", fs::read_to_string(self.dir.join("daemon.log")).unwrap_or_default());
         }
+        for mount in self.mounts.iter().rev() {
+            let _ = Command::new("umount").arg("-l").arg(mount).status();
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -52,15 +63,99 @@ impl Drop for World {
 impl World {
     /// A bus with a policy and a store, and no daemon yet.
     pub(crate) fn new() -> World {
+        let mut world = World::empty();
+        world.make_store();
+        world.start_bus("system", "");
+        world
+    }
+
+    /// The same, with the store on a fresh filesystem of this type. The test's thread, and what it starts from here on,
+    /// is in a mount namespace of its own.
+    pub(crate) fn on(fstype: &str, mib: u64) -> World {
+        overlayd::sys::mount::private_namespace().unwrap();
+        let mut world = World::empty();
+        let (image, state) = (world.dir.join("state.img"), world.dir.join("state"));
+        fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        let force = if fstype == "ext4" { "-F" } else { "-f" };
+        world.must(Command::new(format!("mkfs.{fstype}")).args(["-q", force]).arg(&image));
+        world.mount(&["-o", "loop"], &image, &state);
+        let store = state.join("overlayd");
+        fs::create_dir(&store).unwrap();
+        world.mount(&["--bind"], &store, &world.store());
+        world.make_store();
+        world.start_bus("system", "");
+        world
+    }
+
+    /// Mounts the overlay as early boot would, over a base with some files, and leaves the handoff.
+    pub(crate) fn boot(&mut self) {
+        let base = self.dir.join("base");
+        fs::create_dir_all(base.join("etc/dir")).unwrap();
+        fs::write(base.join("etc/of-the-base"), "base").unwrap();
+        fs::write(base.join("etc/dir/file"), "base").unwrap();
+        let generation = self.store().join("overlays/root/generations/1");
+        let (upper, work) = (generation.join("fs"), generation.join("work"));
+        let layers =
+            format!("lowerdir={},upperdir={},workdir={}", base.display(), upper.display(), work.display());
+        let options = ["-t", "overlay", "-o", &layers];
+        self.mount(&options, Path::new("overlay"), &self.dir.join("root"));
+        self.mount(&["--bind"], &base, &self.dir.join("run/root/base"));
+        self.hand_off("generation = 1\n");
+    }
+
+    /// A handoff that says that generation 1 is mounted, with more lines for the overlay.
+    pub(crate) fn hand_off(&self, more: &str) {
+        let text = format!(
+            "version = 1\nboot-id = \"{BOOT}\"\nboot-mode = \"initrd\"\ntook-ms = 1\nwaited-ms = 0\n\
+             [overlay.root]\ntarget = \"/\"\nconfigured = \"persistent\"\nmode = \"persistent\"\n\
+             lowers = [\"squashfs:test\"]\nbase = \"squashfs:test\"\noptions = \"{OPTIONS}\"\n{more}"
+        );
+        fs::write(self.handoff(), text).unwrap();
+    }
+
+    /// Where the boot handoff lies.
+    pub(crate) fn handoff(&self) -> PathBuf {
+        self.dir.join("run/boot.toml")
+    }
+
+    /// A file in the merged tree of [`boot`](Self::boot), or in the upper.
+    pub(crate) fn upper(&self) -> PathBuf {
+        self.store().join("overlays/root/generations/1/fs")
+    }
+
+    /// A snapshot that is there before the daemon.
+    pub(crate) fn make_snapshot(&self, id: u64, more: &str) {
+        let dir = self.store().join("overlays/root/snapshots").join(id.to_string());
+        fs::create_dir_all(dir.join("fs")).unwrap();
+        let record = format!(
+            "version = 1\nid = {id}\ncreated = 1700000000\ndescription = \"made by hand\"\n\
+             created-by = \"root (uid 0)\"\nbase = \"squashfs:test\"\noptions = \"{OPTIONS}\"\n\
+             strategy = \"copy\"\nconsistency = \"per-file\"\nentries = 0\nbytes = 0\n{more}"
+        );
+        fs::write(dir.join("snapshot.toml"), record).unwrap();
+    }
+
+    fn must(&self, command: &mut Command) {
+        let output = self.run(command);
+        assert!(output.status.success(), "{command:?}: {}", text(&output));
+    }
+
+    fn mount(&mut self, options: &[&str], source: &Path, target: &Path) {
+        fs::create_dir_all(target).unwrap();
+        self.must(Command::new("mount").args(options).arg(source).arg(target));
+        self.mounts.push(target.to_owned());
+    }
+
+    /// A directory with the tool, and nothing else yet.
+    fn empty() -> World {
         assert!(nix::unistd::geteuid().is_root(), "the bus tests need root");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("overlayd-bus-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut world = World { dir, bus: None, daemon: None, polkit: None };
-        world.make_store();
+        fs::create_dir(dir.join("run")).unwrap();
+        let world = World { dir, bus: None, daemon: None, polkit: None, mounts: Vec::new() };
         world.install_tool();
-        world.start_bus("system", "");
         world
     }
 
@@ -96,7 +191,7 @@ impl World {
     /// Options that lead the daemon to this world's files.
     pub(crate) fn places(&self) -> Vec<String> {
         let path = |name: &str| self.dir.join(name).display().to_string();
-        let options = [("--store", "store"), ("--handoff", "boot.toml"), ("--root", "root")];
+        let options = [("--store", "store"), ("--handoff", "run/boot.toml"), ("--root", "root")];
         options.iter().flat_map(|(option, name)| [(*option).to_owned(), path(name)]).collect()
     }
 
@@ -206,8 +301,9 @@ impl World {
         let store = "format = 1\nuuid = \"6f1c0a52-93a5-4b0e-9a77-0123456789ab\"\ncreated = 1700000000\nfeatures = []\n";
         fs::write(self.store().join("store.toml"), store).unwrap();
         fs::write(root.join("current"), "1\n").unwrap();
-        let generation = "version = 1\nnumber = 1\ncreated = 1700000000\nbase = \"squashfs:test\"\n\
-                          options = \"index=off,metacopy=off,redirect_dir=nofollow,xino=auto\"\n";
+        let generation = format!(
+            "version = 1\nnumber = 1\ncreated = 1700000000\nbase = \"squashfs:test\"\noptions = \"{OPTIONS}\"\n"
+        );
         fs::write(root.join("generations/1/generation.toml"), generation).unwrap();
         fs::write(root.join("generations/1/fs/changed"), "by the user").unwrap();
     }

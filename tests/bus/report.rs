@@ -1,0 +1,56 @@
+//! What the daemon tells the journal about the boot, once.
+
+use std::fs;
+
+use crate::world::{BOOT, World, until};
+
+/// Starts the daemon after a boot that executed something, and returns what it logged.
+fn told(action: &str, rest: &str) -> String {
+    let mut world = World::new();
+    world.hand_off("generation = 2\n");
+    let outcome = format!(
+        "version = 1\nrequest = \"abc\"\naction = \"{action}\"\nrequested-by = \"alice (uid 1000)\"\n\
+         requested-at = 1\nexecuted-at = 2\nboot = \"{BOOT}\"\n{rest}from-generation = 1\nto-generation = 2\n"
+    );
+    fs::write(world.store().join("overlays/root/outcome.toml"), outcome).unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let log = || fs::read_to_string(world.dir.join("daemon.log")).unwrap();
+    until("it tells", || log().contains("abc"));
+    log()
+}
+
+#[test]
+fn what_a_boot_executed_is_told_by_its_own_message() {
+    for (action, id, more) in [
+        ("reset", "d6247bd12cb5e53193a5bf1af83ceed6", ""),
+        ("restore", overlayd::logging::message_id::RESTORE_EXECUTED, "snapshot = 5\n"),
+        ("undo", overlayd::logging::message_id::UNDO_EXECUTED, ""),
+        ("snapshot", overlayd::logging::message_id::SNAPSHOT_SEALED, "snapshot = 6\n"),
+    ] {
+        let log = told(action, &format!("result = \"done\"\n{more}"));
+        assert!(log.contains(&format!("{action} executed at boot")) && log.contains(id), "{log}");
+        assert!(log.contains("alice (uid 1000)"), "{log}");
+        assert_eq!(log.contains("snapshot="), !more.is_empty(), "{log}");
+    }
+}
+
+#[test]
+fn a_request_that_was_given_up_is_told_with_the_reason() {
+    let log = told("restore", "result = \"failed\"\nmessage = \"snapshot 5 is damaged\"\n");
+    assert!(log.contains("request could not be executed at boot"), "{log}");
+    assert!(log.contains(overlayd::logging::message_id::REQUEST_FAILED), "{log}");
+    assert!(log.contains("snapshot 5 is damaged") && !log.contains("executed at boot generation"), "{log}");
+}
+
+#[test]
+fn an_outcome_of_another_boot_is_not_told_again() {
+    let mut world = World::new();
+    world.hand_off("generation = 1\n");
+    let outcome = "version = 1\nrequest = \"abc\"\naction = \"reset\"\nrequested-by = \"x\"\nrequested-at = 1\n\
+                   executed-at = 2\nboot = \"another\"\nresult = \"done\"\nto-generation = 1\n";
+    fs::write(world.store().join("overlays/root/outcome.toml"), outcome).unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    until("the boot is told about", || world.handoff().with_file_name("reported").exists());
+    assert!(world.tool(&["status"]).status.success());
+    assert!(!fs::read_to_string(world.dir.join("daemon.log")).unwrap().contains("abc"));
+}
