@@ -89,6 +89,9 @@ impl<'a> Worker<'a> {
 
     fn carry_out(&self, site: &Site, asked: &Asked, ask: &dyn Fn() -> Result<Planned>) -> Result<Requested> {
         let done = switch::carry_out(site, self.overlay, asked, &ByHand::default(), ask);
+        if switch::is_immediate(self.overlay) {
+            self.tidy(site, &mut Meter::start(self.output)?);
+        }
         done.map(|planned| Requested::planned(self.overlay, planned))
     }
 
