@@ -17,4 +17,6 @@ mod lost;
 mod report;
 mod snapshots;
 mod tool;
+mod tool_jobs;
+mod tool_store;
 mod world;
