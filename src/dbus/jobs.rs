@@ -129,7 +129,7 @@ impl Jobs {
     /// Accepts a job, or says who is in the way.
     pub(super) fn submit(&mut self, work: Work, overlay: &str, by: Initiator) -> BusResult<u64> {
         self.check_conflict(work.lane(), overlay)?;
-        self.check_limits(&by)?;
+        self.check_limits(work.lane(), &by)?;
         let id = self.next;
         self.next += 1;
         let job = Job {
@@ -168,14 +168,16 @@ impl Jobs {
         }
     }
 
-    fn check_limits(&self, by: &Initiator) -> BusResult<()> {
+    /// A request for the next boot is an instant, and never waits for what the same user has running for longer.
+    fn check_limits(&self, lane: Lane, by: &Initiator) -> BusResult<()> {
         if self.open().count() >= QUEUE {
             return Err(BusError::new(
                 errors::LIMITS,
                 format!("{QUEUE} jobs wait already (try again later)"),
             ));
         }
-        if self.open().filter(|j| j.by == *by).count() >= PER_USER {
+        let others = self.open().filter(|j| j.by == *by && j.work.lane() != Lane::Request);
+        if lane != Lane::Request && others.count() >= PER_USER {
             let text = format!("{} has {PER_USER} unfinished jobs already (wait for one to finish)", by.name);
             return Err(BusError::new(errors::LIMITS, text));
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -113,6 +114,23 @@ fn cancel_stops_a_copy_within_a_second_and_leaves_nothing() {
     assert_eq!(snapshots(&world), Vec::<String>::new());
     let trash = world.store().join("overlays/root/trash");
     until("what it had copied is deleted", || fs::read_dir(&trash).unwrap().next().is_none());
+}
+
+#[test]
+fn ctrl_c_at_the_tool_cancels_its_job() {
+    let (world, _alone) = large();
+    let bus = world.connect();
+    let mut command = Command::new(world.dir.join("overlayctl"));
+    command.args(["snapshot", "create"]).env("DBUS_SYSTEM_BUS_ADDRESS", world.address());
+    let mut tool = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let active = || property::<OwnedObjectPath>(&bus, OVERLAY_ROOT, OVERLAY, "ActiveJob");
+    until("there is a job", || active().as_str() != "/");
+    let job = active();
+    under_way(&bus, &job);
+    kill(Pid::from_raw(i32::try_from(tool.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert!(!tool.wait().unwrap().success());
+    assert_eq!(get::<String>(&bus, &job, "Result"), "canceled");
+    assert_eq!(snapshots(&world), Vec::<String>::new());
 }
 
 #[test]

@@ -175,7 +175,16 @@ impl World {
 
     /// The daemon's command line, with this world's places.
     pub(crate) fn daemon_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_overlayd"));
+        self.with_places(Command::new(env!("CARGO_BIN_EXE_overlayd")))
+    }
+
+    /// The same, run by another program.
+    pub(crate) fn daemon_command_in(&self, mut runner: Command) -> Command {
+        runner.arg(env!("CARGO_BIN_EXE_overlayd"));
+        self.with_places(runner)
+    }
+
+    fn with_places(&self, mut command: Command) -> Command {
         command.args(self.places()).env("DBUS_SYSTEM_BUS_ADDRESS", self.address());
         command.stderr(self.log("daemon.log"));
         command
