@@ -201,6 +201,8 @@ pub struct Snapshot {
     pub baseline: bool,
     /// Whether it is mounted.
     pub live: bool,
+    /// What needs it, in words for people; none: it may be deleted, once it is not protected.
+    pub in_use: Option<String>,
     /// Files that changed each time they were copied.
     pub unstable: Vec<String>,
 }
@@ -359,7 +361,10 @@ fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources
     overlay.base_changed =
         overlay.mode == Mode::Persistent.word() && record.is_some_and(|r| r.base != overlay.base);
     overlay.baseline = state.baseline.as_ref().ok().copied().flatten();
-    overlay.snapshots = state.snapshots.iter().map(|(id, record)| snapshot(*id, record, overlay)).collect();
+    let shown = |(id, record): (&u64, &Result<SnapshotRecord>)| {
+        snapshot(*id, record, overlay, retain::in_use(state, overlay.snapshot, *id))
+    };
+    overlay.snapshots = state.snapshots.iter().map(shown).collect();
     overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
     overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
     overlay.undo = undo(state, config.overlays.get(&overlay.name).unwrap_or(config.root()).undo);
@@ -382,13 +387,18 @@ fn pending(request: &RequestRecord) -> Pending {
     }
 }
 
-fn snapshot(id: u64, record: &Result<SnapshotRecord>, overlay: &OverlayStatus) -> Snapshot {
+fn snapshot(
+    id: u64,
+    record: &Result<SnapshotRecord>,
+    overlay: &OverlayStatus,
+    in_use: Option<String>,
+) -> Snapshot {
     let (baseline, live) = (overlay.baseline == Some(id), overlay.snapshot == Some(id));
     let record = match record {
         Ok(record) => record.clone(),
         Err(damage) => {
             let (state, damage) = ("damaged".to_owned(), Some(damage.to_string()));
-            return Snapshot { id, state, damage, baseline, live, ..Snapshot::default() };
+            return Snapshot { id, state, damage, baseline, live, in_use, ..Snapshot::default() };
         }
     };
     Snapshot {
@@ -408,6 +418,7 @@ fn snapshot(id: u64, record: &Result<SnapshotRecord>, overlay: &OverlayStatus) -
         protected: record.protected,
         baseline,
         live,
+        in_use,
         unstable: record.unstable,
     }
 }

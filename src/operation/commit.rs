@@ -45,7 +45,8 @@ pub fn commit(
     };
     let mut made = whole.publish()?;
     draft::make_baseline(&layout, overlay, made.id)?;
-    made.removed = retention::apply(site, &scene, made.id, on_progress)?;
+    made.removed = retention::apply(site, &scene, made.id, on_progress)
+        .map_err(|e| e.context(format_args!("snapshot {} was made, but older ones are too many", made.id)))?;
     Ok(made)
 }
 

@@ -3,15 +3,14 @@
 //! Layers lie on mounts that follow no symlinks; every directory on the way is looked at before it is entered.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::fs;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 use crate::layer::{OPAQUE, Stack, WHITEOUT};
-use crate::sys::node;
+use crate::sys::node::{self, NodeKind};
 use crate::sys::xattr::{Bearer, Reader};
 
 /// What one layer has at a path.
@@ -104,48 +103,48 @@ fn no_directory(path: &Path) -> Error {
 
 /// What lies at this place of a layer, or of the base.
 pub(super) fn see(path: &Path) -> Result<Seen> {
-    let found = match fs::symlink_metadata(path) {
-        Ok(found) => found,
+    let failed = |e| Error::io("look at", path, e);
+    let (dir, name) = match split(path) {
+        Ok(split) => split,
         Err(e) if node::is_gone(&e) => return Ok(Seen::Missing),
-        Err(e) => return Err(Error::io("look at", path, e)),
+        Err(e) => return Err(failed(e)),
     };
-    let kind = found.file_type();
-    if kind.is_char_device() && found.rdev() == 0 {
-        return Ok(Seen::Whiteout);
-    }
-    if kind.is_dir() {
-        return Ok(Seen::Directory { opaque: has_mark(path, OPAQUE, Some(b"y"))? });
-    }
-    match kind.is_file() && found.len() == 0 && has_mark(path, WHITEOUT, None)? {
-        true => Ok(Seen::Whiteout),
-        false => Ok(Seen::Other),
-    }
+    see_in(&dir, &name).map_err(failed)
 }
 
-fn has_mark(path: &Path, mark: &CStr, value: Option<&[u8]>) -> Result<bool> {
-    let failed = |e| Error::io("read the attributes of", path, e);
-    let (dir, name) = split(path)?;
+/// What lies under a name of a directory of a layer, or of the base.
+pub(super) fn see_in(dir: &OwnedFd, name: &CStr) -> io::Result<Seen> {
+    let found = match node::look(dir, name) {
+        Ok(found) => found,
+        Err(e) if node::is_gone(&e) => return Ok(Seen::Missing),
+        Err(e) => return Err(e),
+    };
     let mut reader = Reader::default();
-    let found = reader.get(Bearer::Named(dir.as_fd(), &name), mark).map_err(failed)?;
-    Ok(found.is_some_and(|found| value.is_none_or(|wanted| wanted == found)))
+    let mut mark =
+        |mark: &CStr| reader.get(Bearer::Named(dir.as_fd(), name), mark).map(|v| v.map(<[u8]>::to_vec));
+    Ok(match found.kind {
+        _ if found.is_device_zero() => Seen::Whiteout,
+        NodeKind::Directory => Seen::Directory { opaque: mark(OPAQUE)?.as_deref() == Some(b"y") },
+        NodeKind::File if found.size == 0 && mark(WHITEOUT)?.is_some() => Seen::Whiteout,
+        _ => Seen::Other,
+    })
 }
 
 /// Marks a directory of a layer as one that hides what is below it.
 pub(super) fn make_opaque(path: &Path) -> Result<()> {
-    let (dir, name) = split(path)?;
-    Bearer::Named(dir.as_fd(), &name).set(OPAQUE, b"y").map_err(|e| Error::io("mark as opaque", path, e))
+    split(path)
+        .and_then(|(dir, name)| Bearer::Named(dir.as_fd(), &name).set(OPAQUE, b"y"))
+        .map_err(|e| Error::io("mark as opaque", path, e))
 }
 
 /// Makes a mark that hides what is below.
 pub(super) fn make_whiteout(path: &Path) -> Result<()> {
-    let (dir, name) = split(path)?;
-    node::create_whiteout(&dir, &name).map_err(|e| Error::io("make a whiteout at", path, e))
+    split(path)
+        .and_then(|(dir, name)| node::create_whiteout(&dir, &name))
+        .map_err(|e| Error::io("make a whiteout at", path, e))
 }
 
-fn split(path: &Path) -> Result<(OwnedFd, CString)> {
-    let failed = |e| Error::io("open the directory of", path, e);
-    let dir = node::open_top(path.parent().unwrap_or(Path::new("/"))).map_err(failed)?;
-    let name = path.file_name().unwrap_or_default().as_bytes();
-    let name = CString::new(name).map_err(|e| Error::io("name", path, e))?;
-    Ok((dir, name))
+fn split(path: &Path) -> io::Result<(OwnedFd, CString)> {
+    let name = CString::new(path.file_name().unwrap_or_default().as_bytes())?;
+    Ok((node::open_top(path.parent().unwrap_or(Path::new("/")))?, name))
 }

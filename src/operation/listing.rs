@@ -1,6 +1,8 @@
 //! What a commit would hold, in lines for people. It reads and changes nothing.
 
 use std::collections::BTreeSet;
+use std::collections::btree_set::IntoIter;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use super::selection::Part;
 use crate::error::{Error, Kind, Result};
 use crate::layer::{self, OnProgress, Options, Progress, Stack};
 
+/// What lies deeper is not told: no path leads there in one piece, in bytes.
+const DEPTH_MAX: usize = 3500;
 /// Lists are not longer.
 pub(super) const LINES_MAX: usize = 1000;
 
@@ -51,7 +55,7 @@ pub(super) fn of_commit(
         add(&mut preview, &stack, &Options::default(), on_progress)?;
         list(Ground::top(&stack), Path::new(""), &mut lines, on_progress)?;
     }
-    let baseline = scene.baseline()?.map(|id| scene.layout.snapshot_fs(scene.overlay, id));
+    let baseline = scene.usable_baseline()?;
     for path in paths {
         let part = Part::find(&stack, path)?;
         part.check_exists(baseline.as_deref())?;
@@ -89,19 +93,16 @@ impl Part<'_> {
                 lines.add(|| format!("removed {}", shown(self.path)));
                 Ok(())
             }
-            seen => entry(&self.ground, seen, self.path, lines, on_progress),
+            seen => match entry(&self.ground, seen, self.path, lines)? {
+                Some(below) => list(below, self.path, lines, on_progress),
+                None => Ok(()),
+            },
         }
     }
 }
 
-/// One entry of a directory, and what is below it.
-fn entry(
-    ground: &Ground,
-    seen: Seen,
-    path: &Path,
-    lines: &mut Lines,
-    on_progress: &mut OnProgress<'_>,
-) -> Result<()> {
+/// One line for an entry of a directory; if it is one itself, what is below it.
+fn entry(ground: &Ground, seen: Seen, path: &Path, lines: &mut Lines) -> Result<Option<Ground>> {
     let name = path.file_name().unwrap_or_default();
     match seen {
         Seen::Missing => {}
@@ -113,33 +114,58 @@ fn entry(
         }
     }
     match seen {
-        Seen::Directory { .. } => list(ground.clone().descend(Path::new(name))?, path, lines, on_progress),
-        _ => Ok(()),
+        Seen::Directory { .. } => ground.clone().descend(Path::new(name)).map(Some),
+        _ => Ok(None),
     }
 }
 
-fn list(ground: Ground, path: &Path, lines: &mut Lines, on_progress: &mut OnProgress<'_>) -> Result<()> {
-    let mut names = BTreeSet::new();
-    for layer in &ground.layers {
-        let entries = fs::read_dir(layer).map_err(|e| Error::io("list", layer, e))?;
-        names.extend(entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())));
-    }
-    for name in names {
-        if lines.more {
-            return Ok(());
+/// A directory whose entries are being told, and those that are left.
+struct Open {
+    ground: Ground,
+    path: PathBuf,
+    names: IntoIter<OsString>,
+}
+
+impl Open {
+    fn new(ground: Ground, path: &Path) -> Result<Open> {
+        let mut names = BTreeSet::new();
+        for layer in &ground.layers {
+            let entries = fs::read_dir(layer).map_err(|e| Error::io("list", layer, e))?;
+            names.extend(entries.filter_map(|entry| entry.ok().map(|entry| entry.file_name())));
         }
+        Ok(Open { ground, path: path.to_owned(), names: names.into_iter() })
+    }
+
+    /// Whether the base has nothing that a whiteout could hide.
+    fn is_over_nothing(&self, name: &OsStr) -> Result<bool> {
+        let below = self.ground.base.as_ref().map(|base| ground::see(&base.join(name))).transpose()?;
+        Ok(self.ground.hidden || below == Some(Seen::Missing))
+    }
+}
+
+/// A line for each entry below a directory, however deep.
+fn list(ground: Ground, path: &Path, lines: &mut Lines, on_progress: &mut OnProgress<'_>) -> Result<()> {
+    let mut stack = vec![Open::new(ground, path)?];
+    while let Some(open) = stack.last_mut().filter(|_| !lines.more) {
+        let Some(name) = open.names.next() else {
+            stack.pop();
+            continue;
+        };
         if on_progress(Progress::default()).is_break() {
             return Err(Error::new(Kind::Canceled, "canceled"));
         }
-        let seen = ground.topmost(&name)?;
-        let over_nothing = || -> Result<bool> {
-            let below = ground.base.as_ref().map(|base| ground::see(&base.join(&name))).transpose()?;
-            Ok(ground.hidden || below == Some(Seen::Missing))
-        };
-        if seen == Seen::Whiteout && over_nothing()? {
+        let seen = open.ground.topmost(&name)?;
+        if seen == Seen::Whiteout && open.is_over_nothing(&name)? {
             continue;
         }
-        entry(&ground, seen, &path.join(&name), lines, on_progress)?;
+        let path = open.path.join(&name);
+        if path.as_os_str().len() > DEPTH_MAX {
+            lines.more = true;
+            continue;
+        }
+        if let Some(below) = entry(&open.ground, seen, &path, lines)? {
+            stack.push(Open::new(below, &path)?);
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::compare;
@@ -14,7 +14,7 @@ use super::{Asked, Site, space};
 use crate::error::{Error, Kind, Result};
 use crate::layer::{self, Built, Estimate, OnProgress, Options, Previous, Progress, Stack};
 use crate::observe;
-use crate::plan::retain;
+use crate::plan::{execute, retain};
 use crate::store::records::{RECORD_VERSION, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, reserve};
 use crate::sys::{atomic, tree};
@@ -57,8 +57,15 @@ impl<'a> Scene<'a> {
     }
 
     /// The baseline; damage is an error.
-    pub(super) fn baseline(&self) -> Result<Option<u64>> {
+    fn baseline(&self) -> Result<Option<u64>> {
         self.state.baseline.clone()
+    }
+
+    /// The files of the baseline, if there is one; damage is an error.
+    pub(super) fn usable_baseline(&self) -> Result<Option<PathBuf>> {
+        let Some(id) = self.baseline()? else { return Ok(None) };
+        execute::usable(&self.state, id)?;
+        Ok(Some(self.layout.snapshot_fs(self.overlay, id)))
     }
 
     /// The newest snapshot whose files may be taken over: it was copied from the same upper, and tells what the files were.
@@ -162,11 +169,9 @@ impl<'s> Order<'_, 's> {
 
     /// Whether the upper is empty and stands on the baseline.
     fn nothing_was_written(&self) -> Result<bool> {
-        let empty = fs::read_dir(&self.live.upper)
-            .map_err(|e| Error::io("read", &self.live.upper, e))?
-            .next()
-            .is_none();
-        Ok(empty && self.live.snapshot == self.scene.baseline()?)
+        let mut entries =
+            fs::read_dir(&self.live.upper).map_err(|e| Error::io("read", &self.live.upper, e))?;
+        Ok(entries.next().is_none() && self.scene.baseline().is_ok_and(|id| id == self.live.snapshot))
     }
 
     /// One ioctl has made it, all at the same instant. It is counted if that is quickly done.
@@ -182,7 +187,9 @@ impl<'s> Order<'_, 's> {
         for leftover in [draft.dir().join("generation.toml"), draft.fs().join(".overlayd-probe")] {
             atomic::remove(&leftover)?;
         }
-        if let Some(baseline) = self.scene.baseline()?.filter(|_| purpose == Purpose::Commit) {
+        // A baseline that can not be read is no reason not to make a new one.
+        let baseline = self.scene.baseline().ok().flatten();
+        if let Some(baseline) = baseline.filter(|_| purpose == Purpose::Commit) {
             let before = self.scene.layout.snapshot_fs(self.scene.overlay, baseline);
             if compare::same_inodes(&draft.fs(), &before, on_progress)? {
                 return Err(nothing_to_commit());
@@ -198,7 +205,8 @@ impl<'s> Order<'_, 's> {
         let (scene, live) = (self.scene, self.live);
         let stack = live.stack(&scene.layout, scene.overlay);
         // A commit is compared with the baseline, and with the last snapshot only if the baseline is no help.
-        let baseline = scene.baseline()?.filter(|id| purpose == Purpose::Commit && scene.is_of(*id, live));
+        let baseline = scene.baseline().ok().flatten();
+        let baseline = baseline.filter(|id| purpose == Purpose::Commit && scene.is_of(*id, live));
         let previous = baseline.or_else(|| scene.previous(live));
         // Before any inode is looked at: what is written through a mapping shows in the inode only after this.
         reserve::sync_filesystem(&live.upper)?;

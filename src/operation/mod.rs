@@ -124,10 +124,15 @@ fn is_volatile(site: &Site, overlay: &str) -> Result<bool> {
     Ok(mounted(site, overlay)?.is_some_and(|(_, o)| o.configured == Mode::Volatile))
 }
 
-/// What the configuration says of `overlay`.
+/// What the configuration says of `overlay`. A store that no running system uses may belong to another one, whose
+/// configuration is not at hand: then what is there can be gone back to, however long it was kept.
 fn policy(site: &Site, overlay: &str) -> config::Overlay {
     let config = config::load(&site.root, &observe::kernel_command_line()).config;
-    config.overlays.get(overlay).unwrap_or_else(|| config.root()).clone()
+    let found = config.overlays.get(overlay).unwrap_or_else(|| config.root()).clone();
+    match site.handoff {
+        Some(_) => found,
+        None => config::Overlay { undo: config::Undo::Always, ..found },
+    }
 }
 
 fn refuse_in_memory(site: &Site, overlay: &str, verb: &str) -> Result<()> {

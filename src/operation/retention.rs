@@ -18,13 +18,17 @@ use crate::sys::space::Space;
 /// Removes what `[overlay.NAME.snapshots]` says is too much, and returns which snapshots that were. The new one stays.
 ///
 /// Where space is short it also deletes, because only then it is known whether there is enough; else that is left to
-/// the cleanup.
+/// the cleanup. In a store that no running system uses nothing is too much: its rules are in an image that is not at hand.
 pub(super) fn apply(
     site: &Site,
     scene: &Scene<'_>,
     new: u64,
     on_progress: &mut OnProgress<'_>,
 ) -> Result<Vec<u64>> {
+    if site.handoff.is_none() {
+        sweep(site)?;
+        return Ok(Vec::new());
+    }
     let rules = policy(site, scene.overlay).snapshots;
     let mut removed = remove_surplus(site, scene, new, rules.limit)?;
     let mut go_on = |_| on_progress(Progress::default());
@@ -41,7 +45,6 @@ pub(super) fn apply(
             break;
         }
     }
-    sweep(site)?;
     removed.sort_unstable();
     Ok(removed)
 }

@@ -70,7 +70,7 @@ pub(super) fn make<'s>(
 ) -> Result<Whole<'s>> {
     let (scene, live) = (order.scene, order.live);
     let stack = live.stack(&scene.layout, scene.overlay);
-    let baseline = scene.baseline()?.map(|id| scene.layout.snapshot_fs(scene.overlay, id));
+    let baseline = scene.usable_baseline()?;
     let parts: Vec<Part<'_>> = paths.iter().map(|path| Part::find(&stack, path)).collect::<Result<_>>()?;
     for part in &parts {
         part.check_exists(baseline.as_deref())?;
@@ -199,7 +199,9 @@ impl Work<'_, '_, '_> {
         for (part, apart, stack, options) in pieces {
             let staging = self.draft.dir().join("part");
             if !stack.layers.is_empty() {
+                let before = sum.unstable.len();
                 sum = self.layer(&stack, &staging, options, sum)?;
+                sum.unstable[before..].iter_mut().for_each(|path| *path = part.parent.join(&*path));
             }
             self.install(part, apart, &staging.join(part.name))?;
             remove(&staging)?;

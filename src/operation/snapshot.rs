@@ -108,7 +108,8 @@ pub fn create(
     let scene = Scene::look(site, overlay)?;
     let order = Order { scene: &scene, live: scene.live()?, wanted, asked };
     let mut made = order.whole(Purpose::Snapshot, on_progress)?.publish()?;
-    made.removed = retention::apply(site, &scene, made.id, on_progress)?;
+    made.removed = retention::apply(site, &scene, made.id, on_progress)
+        .map_err(|e| e.context(format_args!("snapshot {} was made, but older ones are too many", made.id)))?;
     Ok(made)
 }
 

@@ -4,7 +4,7 @@
 mod sensitive;
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,9 @@ impl Search {
         while let Some(path) = pending.pop() {
             for (name, kind) in names(&top, &path).map_err(|e| Error::io("list", layer, e))? {
                 let inside = joined(&path, &name);
-                let uncovers = means == Means::Hides && self.ends(layer, &inside, kind)?;
+                let uncovers = means == Means::Hides
+                    && Self::ends(&top, &path, &name, kind)
+                        .map_err(|e| Error::io("look at", shown(&inside), e))?;
                 if uncovers {
                     self.tree(inside.clone())?;
                 }
@@ -94,11 +96,12 @@ impl Search {
         Ok(())
     }
 
-    /// Whether the entry hides a whole tree.
-    fn ends(&self, layer: &Path, path: &[u8], kind: NodeKind) -> Result<bool> {
+    /// Whether an entry of a layer hides a whole tree.
+    fn ends(top: &OwnedFd, path: &[u8], name: &CStr, kind: NodeKind) -> io::Result<bool> {
         match kind {
             NodeKind::Directory => {
-                Ok(ground::see(&layer.join(shown(path)))? == Seen::Directory { opaque: true })
+                let dir = node::open_below(top, path)?;
+                Ok(ground::see_in(&dir, name)? == Seen::Directory { opaque: true })
             }
             _ => Ok(true),
         }
