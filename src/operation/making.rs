@@ -87,6 +87,14 @@ impl<'a> Scene<'a> {
         }
     }
 
+    /// Says what could go, if space ran out although it had been enough.
+    pub(super) fn with_remedy(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::InsufficientSpace => error.remedy(space::remedy(&self.removable())),
+            _ => error,
+        }
+    }
+
     /// Refuses what does not fit, and says what could go.
     pub(super) fn check_space(&self, estimate: &Estimate) -> Result<()> {
         let free = observe::space(self.layout.root())?;
@@ -225,7 +233,7 @@ impl<'s> Order<'_, 's> {
                 draft.cancel()?;
                 return Err(e);
             }
-            built => built?,
+            built => built.map_err(|e| scene.with_remedy(e))?,
         };
         if baseline.is_some() && !built.changed {
             return Err(nothing_to_commit());

@@ -84,7 +84,7 @@ pub(super) fn make<'s>(
             draft.cancel()?;
             return Err(e);
         }
-        built => built?,
+        built => built.map_err(|e| scene.with_remedy(e))?,
     };
     if !built.changed {
         return Err(nothing_to_commit());

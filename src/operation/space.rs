@@ -48,12 +48,16 @@ pub(super) fn check(need: Need, space: &Space, removable: &[String]) -> Result<(
     if space.inodes_total > 0 {
         text += &format!("; {} inodes are needed, {} are free", need.inodes, space.inodes_free);
     }
-    let remedy = match removable {
+    Err(Error::new(Kind::InsufficientSpace, format!("the state filesystem has not enough space: {text}"))
+        .remedy(remedy(removable)))
+}
+
+/// What helps.
+pub(super) fn remedy(removable: &[String]) -> String {
+    match removable {
         [] => "make room on the state filesystem".to_owned(),
         some => format!("to make room, {}", some.join(", or ")),
-    };
-    Err(Error::new(Kind::InsufficientSpace, format!("the state filesystem has not enough space: {text}"))
-        .remedy(remedy))
+    }
 }
 
 /// `12.3 MiB`.

@@ -79,11 +79,15 @@ fn a_directory_comes_back_whole() {
     fs::write(dir.join("dir/in"), "in").unwrap();
     run("mkfifo", &[s(&dir.join("pipe"))]);
     fs::write(dir.join("fixed"), "fixed").unwrap();
-    run("chattr", &["+i", s(&dir.join("fixed"))]);
+    fs::create_dir(dir.join("closed")).unwrap();
+    fs::write(dir.join("closed/in"), "in").unwrap();
+    run("chattr", &["+i", s(&dir.join("fixed")), s(&dir.join("closed"))]);
     let before = manifest(&dir);
     let id = create(&rig);
 
-    run("chattr", &["-i", s(&dir.join("fixed"))]);
+    run("chattr", &["-i", s(&dir.join("fixed")), s(&dir.join("closed"))]);
+    fs::write(dir.join("closed/more"), "more").unwrap();
+    run("chattr", &["+i", s(&dir.join("closed"))]);
     fs::write(dir.join("fixed"), "other").unwrap();
     run("chattr", &["+i", s(&dir.join("fixed"))]);
     fs::remove_dir_all(dir.join("a")).unwrap();
@@ -102,8 +106,9 @@ fn a_directory_comes_back_whole() {
     let inodes = ["a/b/one", "also"].map(|name| fs::metadata(dir.join(name)).unwrap().ino());
     assert_eq!(inodes[0], inodes[1], "one file with two names");
     assert!(fs::write(dir.join("fixed"), "x").is_err(), "it is immutable again");
+    assert!(fs::write(dir.join("closed/more"), "x").is_err(), "and so is this");
     assert!(paths(&rig, From::Snapshot(id), &["/srv/app"], false).unwrap().lines.is_empty());
-    run("chattr", &["-i", s(&dir.join("fixed"))]);
+    run("chattr", &["-i", s(&dir.join("fixed")), s(&dir.join("closed"))]);
 
     // A missing way to the path is made again.
     fs::remove_dir_all(rig.path("srv")).unwrap();

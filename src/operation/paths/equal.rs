@@ -123,6 +123,9 @@ impl<'a, 'p> Equal<'a, 'p> {
 
     /// What was done.
     pub(super) fn finish(self) -> Result<Restored> {
+        if !self.dry_run && self.done.entries > 0 {
+            content::sync_filesystem(self.target).map_err(|e| Error::io("sync", "the overlay", e))?;
+        }
         Ok(Restored { lines: self.lines.lines, complete: !self.lines.more, ..self.done })
     }
 
@@ -203,6 +206,7 @@ impl<'a, 'p> Equal<'a, 'p> {
         }
         let mut all: BTreeSet<CString> = names(self.source, &path)?.into_iter().collect();
         if is_there {
+            self.allow_changes(&path)?;
             all.extend(names(self.target, &path)?);
         }
         tasks.push(Task::Dress(path.clone()));
@@ -214,8 +218,30 @@ impl<'a, 'p> Equal<'a, 'p> {
         let (Some(theirs), Some(mine)) = (find(self.source, path)?, find(self.target, path)?) else {
             return Ok(());
         };
-        let dressed = self.is_dressed(&theirs, &mine).map_err(|e| Error::io("compare", at(path), e))?;
-        if dressed { Ok(()) } else { self.give(&theirs, path) }
+        if !self.is_dressed(&theirs, &mine).map_err(|e| Error::io("compare", at(path), e))? {
+            self.give(&theirs, path)?;
+        }
+        match self.dry_run {
+            true => Ok(()),
+            false => self.flag(path).map_err(|e| Error::io("set the flags of", at(path), e)),
+        }
+    }
+
+    /// Takes from a directory what forbids changes in it; it comes back at the end, if it is to be.
+    fn allow_changes(&self, path: &[u8]) -> Result<()> {
+        if !self.dry_run {
+            let dir = node::open_below(self.target, path).map_err(|e| Error::io("open", at(path), e))?;
+            node::unflag(dir);
+        }
+        Ok(())
+    }
+
+    fn flag(&self, path: &[u8]) -> io::Result<()> {
+        let flags = node::flags(node::open_below(self.source, path)?);
+        if !flags.is_empty() {
+            node::flag(node::open_below(self.target, path)?, flags);
+        }
+        Ok(())
     }
 
     /// Gives a directory its attributes.
@@ -257,7 +283,8 @@ impl<'a, 'p> Equal<'a, 'p> {
 
     fn is_same_content(&self, theirs: &Place, mine: &Place) -> io::Result<bool> {
         let (a, b) = (node::open_file(&theirs.dir, &theirs.name)?, node::open_file(&mine.dir, &mine.name)?);
-        content::same(a, b, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))
+        Ok(node::flags(&a) == node::flags(&b)
+            && content::same(a, b, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))?)
     }
 
     /// Puts a file in its place, or gives one that was put another name.
