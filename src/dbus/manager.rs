@@ -13,6 +13,7 @@ use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result, name_of};
 use super::request::{self, Call, Pretext};
 use super::{announce, flags, paths};
+use crate::config::Mode;
 use crate::error::Kind;
 
 /// The overlay that a factory reset is about.
@@ -185,11 +186,13 @@ impl ManagerObject {
     }
 }
 
-/// The word systemd's factory-reset tool has for it: unsupported, off or pending.
+/// The word systemd's factory-reset tool has for it: unsupported, off or pending. What is in RAM by configuration is not
+/// reset: it is gone at the next boot anyway.
 pub(super) fn factory_reset_state(status: &crate::status::Status) -> &'static str {
-    match (find(status, MACHINE).pending, &status.store) {
+    let machine = find(status, MACHINE);
+    match (machine.pending, &status.store) {
         (Some(pending), _) if pending.action == "reset" => "pending",
-        (_, Some(store)) if !store.read_only => "off",
+        (_, Some(store)) if !store.read_only && machine.configured_mode != Mode::Volatile.word() => "off",
         _ => "unsupported",
     }
 }

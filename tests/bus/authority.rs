@@ -5,7 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use crate::ear::done;
-use crate::world::{JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, property, text};
+use crate::world::{
+    JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, property, reset, text, until,
+};
 
 /// A snapshot that is there from the start.
 const FIRST: &str = "/org/overlayd1/overlay/root/snapshot/1";
@@ -156,6 +158,18 @@ fn rules_know_the_snapshot_and_the_number_of_paths_and_one_action_is_no_other() 
     assert!(!commit("array:string:/changed,/other", "uint64:4").status.success());
     let seen = commit("array:string:/changed", "uint64:4");
     assert!(seen.status.success(), "{}", text(&seen));
+    // Who asked for a job may read all of it, and stop it.
+    let said = text(&seen);
+    let (_, job) = said.split_once("object path \"").unwrap();
+    let (job, _) = job.split_once('"').unwrap();
+    until("the job is over", || property::<String>(&bus, job, JOB, "State") == "finished");
+    let details = ask(job, "Job.GetDetails", &["uint64:0"]);
+    assert!(text(&details).contains("/changed"), "{}", text(&details));
+    let late = ask(job, "Job.Cancel", &["uint64:0"]);
+    assert!(text(&late).contains("NoPendingAction"), "{}", text(&late));
+    let other = done(&bus, reset(&bus, 4));
+    let foreign = ask(&other.job, "Job.Cancel", &["uint64:0"]);
+    assert!(!foreign.status.success() && !text(&foreign).contains("NoPendingAction"), "{}", text(&foreign));
 }
 
 #[test]

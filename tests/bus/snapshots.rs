@@ -8,7 +8,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
 use crate::ear::{Accepted, change, done, end, failed, signal, signals};
 use crate::world::{
-    JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, error_name, property, until,
+    JOB, MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, error_name, property, reset, until,
 };
 
 const FIRST: &str = "/org/overlayd1/overlay/root/snapshot/1";
@@ -131,8 +131,7 @@ fn a_snapshot_lives_on_xfs() {
 
 #[test]
 fn a_snapshot_lives_on_btrfs() {
-    // Generation 1 was not made as a subvolume here, so each file is cloned.
-    life("btrfs", 256, &["reflink"], "per-file");
+    life("btrfs", 256, &["subvolume"], "atomic");
 }
 
 #[test]
@@ -265,6 +264,31 @@ fn single_paths_come_back_at_once_through_the_mounted_overlay() {
     let missing = "org.overlayd1.Error.NoSuchSnapshot";
     assert_eq!(failed(&bus, restore(&bus, 99, &["/etc/mine"], 4)), missing);
     assert_eq!(failed(&bus, restore(&bus, 99, &["/etc/mine"], 0)), missing);
+}
+
+#[test]
+fn a_commit_carries_what_is_in_ram_to_the_store() {
+    let mut world = World::on("ext4", 64);
+    world.hand_off("");
+    let handoff = fs::read_to_string(world.handoff()).unwrap();
+    fs::write(world.handoff(), handoff.replace("\"persistent\"", "\"volatile\"")).unwrap();
+    let upper = world.dir.join("run/root/volatile/fs");
+    fs::create_dir_all(&upper).unwrap();
+    fs::write(upper.join("in-ram"), "x").unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    let one = done(&bus, commit(&bus, "", &[], 0)).number("snapshot");
+    assert!(world.store().join(format!("overlays/root/snapshots/{one}/fs/in-ram")).exists());
+    fs::write(upper.join("more"), "x").unwrap();
+    let two = done(&bus, commit(&bus, "", &[], 0)).number("snapshot");
+    assert_eq!(property::<u64>(&bus, OVERLAY_ROOT, OVERLAY, "Baseline"), two);
+    // Every boot starts from the baseline, so that is what a restore moves.
+    done(&bus, restore(&bus, one, &[], 0));
+    assert_eq!(property::<u64>(&bus, OVERLAY_ROOT, OVERLAY, "Baseline"), one);
+    assert_eq!(failed(&bus, reset(&bus, 0)), "org.overlayd1.Error.Refused");
+    let can: String = call(&bus, ROOT, MANAGER, "CanFactoryReset", &0u64).unwrap();
+    assert_eq!(can, "na");
+    assert_eq!(property::<String>(&bus, ROOT, MANAGER, "FactoryResetState"), "unsupported");
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl World {
         world
     }
 
-    /// The same, with the store on a fresh filesystem of this type. The test's thread, and what it starts from here on,
+    /// The same, with the store on a fresh filesystem of this type, on btrfs with a subvolume for the generation. The test's thread, and what it starts from here on,
     /// is in a mount namespace of its own.
     pub(crate) fn on(fstype: &str, mib: u64) -> World {
         overlayd::sys::mount::private_namespace().unwrap();
@@ -82,6 +82,11 @@ impl World {
         let store = state.join("overlayd");
         fs::create_dir(&store).unwrap();
         world.mount(&["--bind"], &store, &world.store());
+        if fstype == "btrfs" {
+            let generations = world.store().join("overlays/root/generations");
+            fs::create_dir_all(&generations).unwrap();
+            world.must(Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(generations.join("1")));
+        }
         world.make_store();
         world.start_bus("system", "");
         world
