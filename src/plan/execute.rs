@@ -63,7 +63,7 @@ pub fn execution(
     });
     let from = if done.is_none() { current } else { origin(state, request) };
     let mut execution = match (done, request.action) {
-        (Some(number), _) => live(overlay, state, number)?,
+        (Some(number), _) => stand(overlay, state, number)?,
         (None, Action::Undo) => back(overlay, state, request)?,
         (None, Action::Reset) => {
             let (snapshot, problem) = baseline(state);
@@ -182,30 +182,29 @@ fn incomplete(what: &str) -> Error {
 
 fn back(overlay: &str, state: &OverlayView, request: &RequestRecord) -> Result<Execution> {
     let number = request.generation.ok_or_else(|| incomplete("generation"))?;
-    let mut execution = stand(state, number)?;
+    let mut execution = stand(overlay, state, number)?;
     execution.before.push(Step::PointCurrent(overlay.to_owned(), number));
     Ok(execution)
 }
 
-/// On the live generation, as it is. All that may be left to do is a seal's last rename.
-pub fn live(overlay: &str, state: &OverlayView, number: u64) -> Result<Execution> {
-    let mut execution = stand(state, number)?;
-    let from = execution.snapshot.and_then(|id| state.sealing.get(&id));
-    if let (Some(snapshot), Some(&generation)) = (execution.snapshot, from) {
-        execution.before.push(Step::SealFiles { overlay: overlay.to_owned(), generation, snapshot });
-    }
-    Ok(execution)
-}
-
-/// On a generation that is there.
-fn stand(state: &OverlayView, number: u64) -> Result<Execution> {
+/// On a generation that is there, as it is. All that may be left to do is a seal's last rename.
+pub fn stand(overlay: &str, state: &OverlayView, number: u64) -> Result<Execution> {
     let Some(found) = state.generations.get(&number) else {
         return Err(Error::new(Kind::NothingToDo, format!("generation {number} is gone; space was needed")));
     };
     let record = found.record.as_ref().map_err(Clone::clone)?;
     check_options(&record.options, &format!("generation {number}"))?;
-    if let Some(id) = record.snapshot.filter(|id| !state.sealing.contains_key(id)) {
-        usable(state, id).map_err(|e| e.context(format!("generation {number} stands on snapshot {id}")))?;
+    let mut before = Vec::new();
+    if let Some(snapshot) = record.snapshot {
+        match state.sealing.get(&snapshot) {
+            Some(&generation) => {
+                before.push(Step::SealFiles { overlay: overlay.to_owned(), generation, snapshot });
+            }
+            None => drop(
+                usable(state, snapshot)
+                    .map_err(|e| e.context(format!("generation {number} stands on snapshot {snapshot}")))?,
+            ),
+        }
     }
     Ok(Execution {
         number,
@@ -213,7 +212,7 @@ fn stand(state: &OverlayView, number: u64) -> Result<Execution> {
         options: record.options.clone(),
         base: record.base.clone(),
         problems: Vec::new(),
-        before: Vec::new(),
+        before,
         after: Vec::new(),
     })
 }
@@ -249,7 +248,7 @@ fn fresh(
 
 /// The upper becomes a snapshot by one rename, after everything else: the snapshot without its files, the
 /// generation on it, the pointer. Until that rename the files lie where they were, and whoever finds the pointer
-/// there completes it ([`live`]), with or without the request.
+/// there completes it ([`stand`]), with or without the request.
 fn seal(overlay: &str, state: &OverlayView, request: &RequestRecord, scene: &Scene<'_>) -> Result<Execution> {
     let id = request.snapshot.ok_or_else(|| incomplete("snapshot"))?;
     let from = sealable(state)?;

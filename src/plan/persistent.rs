@@ -144,7 +144,7 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
     if !state.generations.contains_key(&number) {
         return Err(damage(format!("generation {number} is the live one, but it is missing")));
     }
-    let execution = execute::live(&facts.name, state, number).map_err(|e| e.remedy(REMEDY))?;
+    let execution = execute::stand(&facts.name, state, number).map_err(|e| e.remedy(REMEDY))?;
     let mut live = take(execution, state, facts, plan);
     let low = reserve::is_low(given.space);
     if given.view.reserve && low {

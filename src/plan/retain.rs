@@ -80,14 +80,26 @@ pub fn discards(overlay: &str, state: &OverlayView, reached: Reached) -> Vec<Ste
 }
 
 /// Names in `snapshots/` that were never finished. One that waits for the files of a generation is such a one too,
-/// unless `mounted`, which the live generation stands on, is the one that gets them.
+/// unless it is `mounted`, and so gets them now, or a generation stands on it.
 pub fn unfinished_snapshots(state: &OverlayView, mounted: Option<u64>) -> Vec<String> {
-    let given_up = state.sealing.keys().filter(|id| mounted != Some(**id));
+    let given_up =
+        state.sealing.keys().filter(|id| mounted != Some(**id) && stands_on(state, **id).is_none());
     given_up.map(u64::to_string).chain(unfinished(&state.unfinished_snapshots)).collect()
 }
 
+/// A generation that stands on snapshot `id`.
+fn stands_on(state: &OverlayView, id: u64) -> Option<u64> {
+    let records = state.generations.values().filter_map(|g| g.record.as_ref().ok());
+    records.filter(|r| r.snapshot == Some(id)).map(|r| r.number).next()
+}
+
 fn generations(state: &OverlayView, reached: Reached) -> Vec<String> {
-    let is_reached = |n: u64| n == reached.live || Some(n) == reached.kept;
+    // Another generation's snapshot still waits for its files.
+    let is_awaited = |n: u64| {
+        let mut waiting = state.sealing.iter().filter(|(_, from)| **from == n).map(|(id, _)| *id);
+        waiting.any(|id| reached.snapshot != Some(id) && stands_on(state, id).is_some())
+    };
+    let is_reached = |n: u64| n == reached.live || Some(n) == reached.kept || is_awaited(n);
     let old = state.generations.iter().filter(|(n, g)| !is_reached(**n) && (g.record.is_ok() || g.husk));
     old.map(|(n, _)| n.to_string()).chain(unfinished(&state.unfinished)).collect()
 }
@@ -103,9 +115,8 @@ pub fn in_use(state: &OverlayView, mounted: Option<u64>, id: u64) -> Option<Stri
         Ok(_) => {}
         Err(e) => return Some(format!("it may be the baseline ({e})")),
     }
-    let records = state.generations.values().filter_map(|g| g.record.as_ref().ok());
-    if let Some(generation) = records.into_iter().find(|r| r.snapshot == Some(id)) {
-        return Some(format!("generation {} stands on it", generation.number));
+    if let Some(number) = stands_on(state, id) {
+        return Some(format!("generation {number} stands on it"));
     }
     if mounted == Some(id) {
         return Some("it is mounted".to_owned());

@@ -1,65 +1,174 @@
 //! Every prefix of every plan: carry out the first N steps, cut the power, boot. Old or new, never a mixture.
+//! And a kill at system calls of the boot that carries a request out.
 
 use std::fs;
+use std::time::Duration;
 
-use overlayd::config::Undo;
+use overlayd::config::{Mode, Undo};
 use overlayd::exec;
 use overlayd::observe::{self, Base};
+use overlayd::operation;
 use overlayd::plan::execute::Scene;
 use overlayd::plan::{self, Step};
-use overlayd::store::{Layout, read};
+use overlayd::store::{Layout, read, write};
 
+use crate::reset::live_in;
+use crate::restore::{ask_restore, ask_seal, ask_undo, state};
 use crate::rig::{Rig, manifest};
 
-/// The store's steps of a reset's execution, in the order in which a boot carries them out.
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Reset,
+    ResetToBaseline,
+    Restore,
+    Undo,
+    Seal,
+    Commit,
+}
+
+/// A machine that is off, with a durable request.
+struct Waiting {
+    rig: Rig,
+    base: String,
+    /// The merged tree before.
+    old: String,
+    /// What it shall be.
+    new: String,
+}
+
+fn waiting(ask: Ask, fstype: &str) -> Waiting {
+    let rig = Rig::new(fstype, 400);
+    let bare = manifest(&rig.sysroot);
+    let base = rig.boot().overlay["root"].base.clone();
+    live_in(&rig);
+    let first = manifest(&rig.sysroot);
+    rig.shutdown();
+    if matches!(ask, Ask::Reset | Ask::Seal | Ask::Commit) {
+        match ask {
+            Ask::Reset => rig.request_reset(),
+            _ => ask_seal(&rig, ask == Ask::Commit),
+        }
+        let new = if ask == Ask::Reset { bare } else { first.clone() };
+        return Waiting { rig, base, old: first, new };
+    }
+    let id = rig.copy_to_snapshot();
+    rig.boot();
+    fs::write(rig.path("etc/hostname"), "broken\n").unwrap();
+    let broken = manifest(&rig.sysroot);
+    rig.shutdown();
+    if ask == Ask::ResetToBaseline {
+        rig.offline(|layout| write::point_baseline(layout, "root", Some(id)).unwrap());
+        rig.request_reset();
+        return Waiting { rig, base, old: broken, new: first };
+    }
+    ask_restore(&rig, id);
+    if ask == Ask::Undo {
+        rig.boot();
+        fs::write(rig.path("etc/hostname"), "restored\n").unwrap();
+        let restored = manifest(&rig.sysroot);
+        rig.shutdown();
+        ask_undo(&rig);
+        return Waiting { rig, base, old: restored, new: broken };
+    }
+    Waiting { rig, base, old: broken, new: first }
+}
+
+/// The store's steps of the request's execution, in the order in which a boot carries them out.
 fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let view = read::load(layout).unwrap();
     let request = view.overlays["root"].request.clone().unwrap().unwrap();
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
-    let scene = Scene { base: &base, now: &now, undo: Undo::Never, scarce: false };
+    let undo = Undo::For(Duration::from_secs(7 * 86_400));
+    let scene = Scene { base: &base, now: &now, undo, scarce: false };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }
 
+/// Cut after so many steps; then, if told, the request is taken back. Returns how many steps there are.
+fn cut_after(prefix: usize, ask: Ask, fstype: &str, cancel: bool) -> usize {
+    let what = format!("{ask:?} on {fstype}, cut after {prefix} steps, cancelled: {cancel}");
+    let Waiting { rig, base, old, new } = waiting(ask, fstype);
+    let total = rig.offline(|layout| {
+        let steps = execution(layout, &base);
+        exec::store::run(layout, &steps[..prefix]).unwrap();
+        if cancel {
+            // The last step took it already.
+            assert!(operation::cancel(layout.root(), "root").is_ok() || prefix == steps.len());
+        }
+        steps.len()
+    });
+    let root = rig.boot().overlay["root"].clone();
+    assert_eq!((root.mode, root.reason), (Mode::Persistent, None), "{what}");
+    let now = manifest(&rig.sysroot);
+    // Asked for durably, it is carried out by the very next boot, whatever was done before the cut.
+    assert!(now == new || (cancel && now == old), "{what}: neither old nor new:\n{now}");
+    fs::write(rig.path("etc/hostname"), "kept\n").unwrap();
+    let next = rig.reboot();
+    assert_eq!(next.overlay["root"].generation, root.generation, "it fired again: {what}");
+    assert_eq!(next.overlay["root"].snapshot, root.snapshot, "{what}");
+    assert_eq!(fs::read_to_string(rig.path("etc/hostname")).unwrap(), "kept\n");
+    rig.shutdown();
+    rig.offline(|layout| {
+        let state = state(layout);
+        assert!(state.request.is_none() && state.unfinished.is_empty(), "{what}");
+        assert!(state.unfinished_snapshots.is_empty() && state.sealing.is_empty(), "{what}");
+        assert!(state.snapshots.values().all(Result::is_ok), "{what}: {:?}", state.snapshots);
+        assert!(state.generations.values().all(|g| g.record.is_ok()), "{what}");
+        assert!(state.generations.len() <= 2, "garbage is left: {what}");
+        if ask == Ask::Commit && !cancel {
+            assert_eq!(state.baseline.unwrap(), Some(1), "{what}");
+        }
+    });
+    total
+}
+
+fn every_prefix(ask: Ask, fstype: &str, cancel: bool) {
+    let total = cut_after(0, ask, fstype, cancel);
+    assert!(total >= 3, "only {total} steps");
+    for prefix in 1..=total {
+        cut_after(prefix, ask, fstype, cancel);
+    }
+}
+
 #[test]
 fn every_prefix_of_a_reset_is_old_or_new_and_converges() {
-    let rig = Rig::new("ext4", 64);
-    let bare = manifest(&rig.sysroot);
-    let base = rig.boot().overlay["root"].base.clone();
-    let mut prefix = 0;
-    loop {
-        fs::write(rig.path("etc/hostname"), format!("life {prefix}\n")).unwrap();
-        rig.shutdown();
-        rig.request_reset();
-        let total = rig.offline(|layout| {
-            let steps = execution(layout, &base);
-            exec::store::run(layout, &steps[..prefix]).unwrap();
-            steps.len()
-        });
-        let handoff = rig.boot();
-        let root = &handoff.overlay["root"];
-        assert_eq!(root.reason, None, "after {prefix} steps");
-        // Asked for durably, it is carried out by the very next boot, whatever was done before the cut.
-        assert_eq!(manifest(&rig.sysroot), bare, "after {prefix} steps");
-        let generation = root.generation;
-        fs::write(rig.path("etc/hostname"), "kept\n").unwrap();
-        let next = rig.reboot();
-        assert_eq!(next.overlay["root"].generation, generation, "it fired again after {prefix} steps");
-        assert_eq!(fs::read_to_string(rig.path("etc/hostname")).unwrap(), "kept\n");
-        rig.shutdown();
-        rig.offline(|layout| {
-            let view = read::load(layout).unwrap();
-            assert!(view.overlays["root"].request.is_none());
-            assert_eq!(view.overlays["root"].generations.len(), 1, "after {prefix} steps");
-        });
-        rig.boot();
-        prefix += 1;
-        if prefix > total {
-            break;
-        }
-    }
-    assert!(prefix > 4, "only {prefix} prefixes");
+    every_prefix(Ask::Reset, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_reset_to_the_baseline_is_old_or_new_and_converges() {
+    every_prefix(Ask::ResetToBaseline, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_restore_is_old_or_new_and_converges() {
+    every_prefix(Ask::Restore, "ext4", false);
+    every_prefix(Ask::Restore, "ext4", true);
+}
+
+#[test]
+fn every_prefix_of_an_undo_is_old_or_new_and_converges() {
+    every_prefix(Ask::Undo, "ext4", false);
+    every_prefix(Ask::Undo, "ext4", true);
+}
+
+#[test]
+fn every_prefix_of_a_seal_on_ext4_is_old_or_new_and_converges() {
+    every_prefix(Ask::Seal, "ext4", true);
+    every_prefix(Ask::Commit, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_seal_on_xfs_is_old_or_new_and_converges() {
+    every_prefix(Ask::Seal, "xfs", false);
+}
+
+#[test]
+fn every_prefix_of_a_seal_on_btrfs_is_old_or_new_and_converges() {
+    every_prefix(Ask::Seal, "btrfs", true);
+    every_prefix(Ask::Commit, "btrfs", false);
 }
 
 /// A kill at every system call that changes something, of the boot that executes a reset.
@@ -84,6 +193,91 @@ fn a_kill_at_any_system_call_of_the_executing_boot_is_old_or_new() {
         }
     }
     assert!(kills >= 25, "only {kills} boots were killed");
+}
+
+/// Kills where a plan's steps differ from a reset's; `prepare` leaves the machine off with a request, and returns what
+/// the merged tree shall be.
+fn killed(fstype: &str, calls: &[&str], prepare: impl Fn(&Rig) -> String) {
+    let rig = Rig::new(fstype, 400);
+    rig.boot();
+    let mut kills = 0;
+    for call in calls {
+        for nth in [1, 2, 3, 4, 5, 6, 8, 11] {
+            fs::write(rig.path("etc/hostname"), format!("{call} {nth}\n")).unwrap();
+            let wanted = prepare(&rig);
+            kills += u32::from(kill_at(&rig, call, nth));
+            rig.shutdown();
+            let root = rig.boot().overlay["root"].clone();
+            assert_eq!((root.mode, root.reason), (Mode::Persistent, None), "killed at {call} {nth}");
+            assert_eq!(manifest(&rig.sysroot), wanted, "killed at {call} {nth}");
+        }
+    }
+    assert!(kills >= 8, "only {kills} boots were killed");
+}
+
+const RENAMES: &str = "renameat2,rename,renameat";
+
+/// A new generation that stands on no snapshot, with something in it.
+fn on_the_bare_image(rig: &Rig) {
+    rig.shutdown();
+    rig.offline(|layout| write::point_baseline(layout, "root", None).unwrap());
+    rig.request_reset();
+    rig.boot();
+    fs::write(rig.path("etc/kept"), "x").unwrap();
+}
+
+#[test]
+fn a_kill_of_the_boot_that_restores_is_old_or_new() {
+    killed("ext4", &[RENAMES, "fsync"], |rig| {
+        on_the_bare_image(rig);
+        let kept = manifest(&rig.sysroot);
+        rig.shutdown();
+        let id = rig.copy_to_snapshot();
+        rig.boot();
+        fs::remove_file(rig.path("etc/kept")).unwrap();
+        rig.shutdown();
+        ask_restore(rig, id);
+        kept
+    });
+}
+
+#[test]
+fn a_kill_of_the_boot_that_undoes_is_old_or_new() {
+    killed("ext4", &[RENAMES, "fsync"], |rig| {
+        let before = manifest(&rig.sysroot);
+        rig.shutdown();
+        rig.request_reset();
+        rig.boot();
+        fs::write(rig.path("etc/more"), "x").unwrap();
+        rig.shutdown();
+        ask_undo(rig);
+        before
+    });
+}
+
+fn killed_while_sealing(fstype: &str, calls: &[&str]) {
+    killed(fstype, calls, |rig| {
+        on_the_bare_image(rig);
+        let kept = manifest(&rig.sysroot);
+        rig.shutdown();
+        ask_seal(rig, true);
+        kept
+    });
+}
+
+#[test]
+fn a_kill_of_the_boot_that_seals_on_ext4_is_old_or_new() {
+    killed_while_sealing("ext4", &[RENAMES, "fsync", "mkdir,mkdirat"]);
+}
+
+#[test]
+fn a_kill_of_the_boot_that_seals_on_xfs_is_old_or_new() {
+    killed_while_sealing("xfs", &[RENAMES]);
+}
+
+#[test]
+fn a_kill_of_the_boot_that_seals_on_btrfs_is_old_or_new() {
+    killed_while_sealing("btrfs", &[RENAMES, "ioctl"]);
 }
 
 /// Boots under strace, which kills it at the `nth` call of this kind; false if it ended before that.
