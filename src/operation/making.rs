@@ -16,7 +16,7 @@ use crate::layer::{self, Built, Estimate, OnProgress, Options, Previous, Progres
 use crate::observe;
 use crate::plan::{execute, retain};
 use crate::store::records::{RECORD_VERSION, SnapshotRecord};
-use crate::store::{Layout, OverlayView, StoreView, reserve};
+use crate::store::{Layout, OverlayView, StoreView};
 use crate::sys::{atomic, tree};
 
 /// A record names so many files that changed while they were copied.
@@ -216,8 +216,6 @@ impl<'s> Order<'_, 's> {
         let baseline = scene.baseline().ok().flatten();
         let baseline = baseline.filter(|id| purpose == Purpose::Commit && scene.is_of(*id, live));
         let previous = baseline.or_else(|| scene.previous(live));
-        // Before any inode is looked at: what is written through a mapping shows in the inode only after this.
-        reserve::sync_filesystem(&live.upper)?;
         let mut options = Options {
             previous: previous.map(|id| scene.files_of(id)),
             source: live.source.clone(),

@@ -12,7 +12,6 @@ use super::making::{Order, Scene, Whole, nothing_to_commit};
 use super::{Site, compare, mounted};
 use crate::error::{Error, Kind, Result};
 use crate::layer::{self, Built, Estimate, OnProgress, Options, Progress, Stack};
-use crate::store::reserve;
 use crate::sys::{node, rootdir, tree};
 use crate::{config, observe};
 
@@ -75,7 +74,6 @@ pub(super) fn make<'s>(
     for part in &parts {
         part.check_exists(baseline.as_deref())?;
     }
-    reserve::sync_filesystem(&live.upper)?;
     scene.check_space(&Estimate::default())?;
     let draft = Draft::begin(&scene.layout, scene.overlay)?;
     let mut work = Work { draft: &draft, stack: &stack, total: Estimate::default(), on_progress };
