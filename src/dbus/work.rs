@@ -106,14 +106,15 @@ impl At<'_> {
         }
     }
 
-    /// What an operation calls while it works: it reports, at a bounded pace, and stops what was cancelled.
+    /// What an operation calls while it works: it reports, at once what is new and the rest at a bounded pace, and stops
+    /// what was cancelled.
     fn on_progress<'b>(&'b self, stage: &'static str) -> impl FnMut(Progress) -> ControlFlow<()> + 'b {
-        let mut told: Option<Instant> = None;
+        let mut told: Option<(Instant, &'static str)> = None;
         move |progress| {
-            if told.is_none_or(|at| at.elapsed() >= PACE) {
-                told = Some(Instant::now());
-                let known = progress.total_entries > 0 || progress.total_bytes > 0;
-                let stage = if known { stage } else { "estimating" };
+            let known = progress.total_entries > 0 || progress.total_bytes > 0;
+            let stage = if known { stage } else { "estimating" };
+            if told.is_none_or(|(at, said)| said != stage || at.elapsed() >= PACE) {
+                told = Some((Instant::now(), stage));
                 self.report(stage, percent(&progress), progress);
             }
             self.flow()

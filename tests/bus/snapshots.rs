@@ -305,3 +305,41 @@ fn a_damaged_snapshot_is_shown_as_such_and_left_alone() {
     assert_eq!(error, "org.overlayd1.Error.SnapshotIncomplete");
     assert_eq!(fs::read_to_string(record).unwrap(), "version = 1\nid = \n");
 }
+
+#[test]
+fn several_clients_at_once_end_with_what_the_store_holds() {
+    let mut world = World::on("ext4", 128);
+    world.start_daemon(&["--idle-timeout", "0"]);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let bus = world.connect();
+            scope.spawn(move || {
+                for _ in 0..12 {
+                    // Refused, or accepted and then perhaps overtaken: both are answers.
+                    let Ok(accepted) = create(&bus, "one of many", 0) else { continue };
+                    let made = end(&bus, Ok(accepted));
+                    assert_eq!(made.result, "done", "{made:?}");
+                    let path = format!("/org/overlayd1/overlay/root/snapshot/{}", made.number("snapshot"));
+                    if made.number("snapshot").is_multiple_of(2)
+                        && let Ok(accepted) = delete(&bus, &path)
+                    {
+                        end(&bus, Ok(accepted));
+                    }
+                }
+            });
+        }
+    });
+    let bus = world.connect();
+    call::<_, ()>(&bus, ROOT, MANAGER, "Reload", &0u64).unwrap();
+    let rows: Vec<(u64, String, OwnedObjectPath)> =
+        call(&bus, OVERLAY_ROOT, OVERLAY, "ListSnapshots", &0u64).unwrap();
+    let mut stored: Vec<u64> = fs::read_dir(world.store().join("overlays/root/snapshots"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().parse().unwrap())
+        .collect();
+    stored.sort_unstable();
+    assert!(!stored.is_empty());
+    assert_eq!(rows.iter().map(|row| row.0).collect::<Vec<_>>(), stored);
+    let shown = || objects(&bus).keys().filter(|path| path.as_str().contains("/snapshot/")).count();
+    until("the objects are those", || shown() == stored.len());
+}
