@@ -34,14 +34,15 @@ pub(crate) fn losses(overlay: &OverlayStatus, back: Back, at: Option<Now>, warni
         overlay.generation.map_or_else(|| "the live generation".into(), |n| format!("generation {n}"));
     let made = overlay.generation_created.map(|t| format!(", made {}", ago(t, now())));
     let upper = overlay.upper.as_ref().map_or_else(|| "everything written since".into(), usage);
-    text + &format!("Lost: {generation}{}: {upper}.", made.unwrap_or_default())
+    text += &format!("Lost: {generation}{}: {upper}.\n", made.unwrap_or_default());
+    text + "It is kept for `overlayctl undo` as reset.undo is configured."
 }
 
 fn warned(warnings: &[String]) -> String {
     if warnings.is_empty() {
         return String::new();
     }
-    format!("Warning, it brings back what may be dangerous:\n{}", listed(warnings, true))
+    format!("Warnings about what it brings back:\n{}", listed(warnings, true))
 }
 
 /// The first of some lines, indented, and how many more there are.
@@ -101,7 +102,7 @@ pub(crate) fn tell_steps(overlay: &str, steps: &Steps, output: &Output) -> Resul
         }
     }
     if !steps.warnings.is_empty() {
-        text += "What it brings back that may be dangerous:\n";
+        text += "Warnings about what it brings back:\n";
         text.extend(steps.warnings.iter().map(|warning| format!("  {warning}\n")));
     }
     output.text(&text)?;
@@ -168,7 +169,8 @@ mod tests {
     #[test]
     fn the_question_names_what_is_lost() {
         let expected = "The overlay \"root\" on / goes back to squashfs:abc by a reboot, now.\n\
-                        Lost: generation 3: at least 1K in 1 entry.";
+                        Lost: generation 3: at least 1K in 1 entry.\n\
+                        It is kept for `overlayctl undo` as reset.undo is configured.";
         assert_eq!(losses(&overlay(), Back::Reset, Some(Now::Reboot), &[]), expected);
         let data = OverlayStatus { name: "data".into(), ..overlay() };
         assert!(losses(&data, Back::Reset, None, &[]).contains("goes back to squashfs:abc at once.\n"));
@@ -192,7 +194,7 @@ mod tests {
     fn warnings_come_first() {
         let warnings: Vec<String> = (0..25).map(|n| format!("/bin/{n} is setuid")).collect();
         let text = losses(&overlay(), Back::Restore(9), None, &warnings);
-        let expected = "Warning, it brings back what may be dangerous:\n  /bin/0 is setuid\n";
+        let expected = "Warnings about what it brings back:\n  /bin/0 is setuid\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains(
             "  /bin/19 is setuid\n  and 5 more\nThe overlay \"root\" on / goes back to snapshot 9"

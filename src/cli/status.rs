@@ -131,7 +131,7 @@ impl Page {
         let all = &overlay.snapshots;
         let mut text = all.len().to_string();
         if !all.is_empty() {
-            text += &format!(", {}", bytes(all.iter().map(|s| s.bytes).sum()));
+            text += &format!(", holding {}", bytes(all.iter().map(|s| s.bytes).sum()));
         }
         let damaged = all.iter().filter(|s| s.damage.is_some()).count();
         if damaged > 0 {

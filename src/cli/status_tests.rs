@@ -122,7 +122,7 @@ fn snapshots_the_baseline_and_the_undo_are_told() {
     for expected in [
         "   Snapshot: 4\n",
         "   Baseline: snapshot 2 \"clean install\"\n",
-        "  Snapshots: 2, 4M, 1 damaged\n",
+        "  Snapshots: 2, holding 4M, 1 damaged\n",
         "    Pending: restore of snapshot 2 \"clean install\" at the next boot\n",
         "       Undo: to generation 2, kept until 2026-05-13 22:36:13 UTC; in 4 days\n",
     ] {

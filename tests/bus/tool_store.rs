@@ -101,7 +101,7 @@ ID  CREATED                  SIZE  ENTRIES  FLAGS  DESCRIPTION
     assert_eq!(shown["description"], "cleaner");
     assert_eq!(shown["userdata"], serde_json::json!({"a": "b"}));
     let status = store.says(&["status"]);
-    assert!(status.contains("  Snapshots: 1, 11B\n"), "{status}");
+    assert!(status.contains("  Snapshots: 1, holding 11B\n"), "{status}");
 }
 
 #[test]
