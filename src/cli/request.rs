@@ -3,7 +3,7 @@
 
 use super::answer::{Requested, Steps};
 use super::args::Now;
-use super::format::{ago, count, when};
+use super::format::{ago, count, date};
 use super::output::Output;
 use super::report::now;
 use super::status::{place, usage};
@@ -73,13 +73,13 @@ fn goal(overlay: &OverlayStatus, back: Back) -> String {
     }
 }
 
-/// `snapshot 3 "before the upgrade", made 2026-05-09 05:29:33 UTC; 2h ago`.
+/// `snapshot 3 "before the upgrade" of 2026-05-09 05:29:33 UTC`.
 pub(crate) fn named(overlay: &OverlayStatus, id: u64) -> String {
     match overlay.snapshots.iter().find(|s| s.id == id) {
         Some(Snapshot { damage: None, description, created, .. }) => {
             let description =
                 if description.is_empty() { String::new() } else { format!(" \"{description}\"") };
-            format!("snapshot {id}{description}, made {}", when(*created, now()))
+            format!("snapshot {id}{description} of {}", date(*created))
         }
         Some(_) => format!("snapshot {id}, which is damaged"),
         None => format!("snapshot {id}"),
@@ -184,7 +184,7 @@ mod tests {
         let snapshot = Snapshot { id: 2, description: "clean".into(), ..Snapshot::default() };
         overlay.snapshots = vec![snapshot];
         let text = losses(&overlay, Back::Reset, None, &[]);
-        assert!(text.contains("goes back to its baseline, snapshot 2 \"clean\", made 1970-01-01"), "{text}");
+        assert!(text.contains("goes back to its baseline, snapshot 2 \"clean\" of 1970-01-01"), "{text}");
         assert!(
             losses(&overlay, Back::Undo, None, &[]).contains("goes back to generation 7 at the next boot")
         );

@@ -92,7 +92,10 @@ fn render(changes: &Changes) -> String {
     if changes.entries == 0 {
         return "Nothing to do: they are the same already.\n".to_owned();
     }
-    let size = format!("{}, {}", entries(changes.entries), bytes(changes.bytes));
+    let mut size = entries(changes.entries);
+    if changes.bytes > 0 {
+        size += &format!(", {}", bytes(changes.bytes));
+    }
     if changes.result == "done" {
         return format!("Restored: {size}.\n");
     }

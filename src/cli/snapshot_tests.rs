@@ -21,6 +21,7 @@ fn overlay() -> OverlayStatus {
         protected: true,
         baseline: true,
         live: true,
+        in_use: Some("it is the baseline".into()),
         userdata: [("by".to_owned(), "ci".to_owned()), ("ticket".to_owned(), "7".to_owned())].into(),
         ..Snapshot::default()
     };
@@ -33,7 +34,14 @@ fn overlay() -> OverlayStatus {
         unstable: vec!["/var/log/busy".into()],
         ..clean.clone()
     };
-    let old = Snapshot { description: String::new(), baseline: false, live: false, protected: false, ..old };
+    let old = Snapshot {
+        description: String::new(),
+        baseline: false,
+        live: false,
+        in_use: None,
+        protected: false,
+        ..old
+    };
     let damage = Some("snapshot.toml:3: garbage".to_owned());
     let bad = Snapshot { id: 11, state: "damaged".into(), damage, ..Snapshot::default() };
     OverlayStatus {
@@ -63,6 +71,7 @@ fn a_page_about_one() {
     let expected = "\
 ● snapshot 2 of root - clean install
       Flags: baseline, live, protected
+     In use: it is the baseline
     Created: 2026-05-04 16:22:53 UTC; 4 days ago
              by root (uid 0) via D-Bus
   Made from: generation 1

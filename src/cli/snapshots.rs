@@ -40,6 +40,9 @@ pub(crate) fn page(overlay: &OverlayStatus, snapshot: &Snapshot, now: u64, paint
     page.title(tone, &(title + &description));
     let flags = flags(overlay, snapshot).join(", ");
     page.field("Flags", or(&flags, "none"));
+    if let Some(why) = &snapshot.in_use {
+        page.field("In use", why);
+    }
     if let Some(damage) = &snapshot.damage {
         let text = page.paint.tone(Tone::Bad, damage);
         page.field("Damage", &text);

@@ -145,7 +145,7 @@ fn what_is_in_use_or_protected_is_not_deleted() {
     store.says(&["commit", "-m", "set up"]);
     store.says(&["snapshot", "create", "-m", "later"]);
     let asked = store.ends(4, &["snapshot", "delete", "2"]);
-    assert!(asked.contains("Lost for good:\n  snapshot 2 \"later\", made "), "{asked}");
+    assert!(asked.contains("Lost for good:\n  snapshot 2 \"later\" of "), "{asked}");
     assert!(asked.contains("11B in 1 entry") && asked.contains("--yes"), "{asked}");
     assert!(store.ends(4, &["snapshot", "delete", "1", "--yes"]).contains("baseline"));
     assert_eq!(store.says(&["snapshot", "protect", "2"]), "Snapshot 2 of root is protected.\n");
@@ -176,7 +176,7 @@ fn a_restore_asks_and_waits_for_the_next_boot() {
     store.says(&["snapshot", "create", "-m", "clean"]);
     assert!(store.ends(1, &["restore", "9", "-y"]).contains("snapshot list"));
     let asked = store.ends(4, &["restore", "1"]);
-    assert!(asked.contains("goes back to snapshot 1 \"clean\", made "), "{asked}");
+    assert!(asked.contains("goes back to snapshot 1 \"clean\" of "), "{asked}");
     assert!(asked.contains("at the next boot.\nLost: generation 1"), "{asked}");
     assert!(!store.0.request().exists());
     let steps = store.says(&["restore", "1", "--dry-run"]);
