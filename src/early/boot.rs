@@ -98,13 +98,17 @@ fn carry_out(
 ) -> Result<(BootPlan, Vec<String>)> {
     let plan = boot::root(config, config_problems, facts, disk)?;
     let degraded = plan.reason.is_some();
-    let first = execute(&plan, places).map(|problems| (plan, problems));
-    let failed = match first {
-        Ok(done) if degraded => return Ok(with_store(done, places)),
-        Ok(done) => return Ok(done),
+    let failed = match execute(&plan, places) {
+        Ok(problems) if degraded => return Ok(with_store((plan, problems), places)),
+        Ok(problems) => return Ok((plan, problems)),
         Err(e) => e,
     };
     tracing::error!("{failed}");
+    if let Some(plan) = instead(config, facts, places, &plan, &failed)
+        && let Ok(problems) = execute(&plan, places)
+    {
+        return Ok((plan, problems));
+    }
     let plan = boot::fallback(config.root(), facts, &failed.to_string())?;
     match execute(&plan, places).map(|problems| (plan, problems)) {
         Ok(done) => Ok(with_store(done, places)),
@@ -115,6 +119,19 @@ fn carry_out(
             Ok((plan, problems))
         }
     }
+}
+
+/// A request that fails must not cost the persistent mode, if the live generation is as it was.
+fn instead(
+    config: &Config,
+    facts: &Facts,
+    places: &Places,
+    plan: &BootPlan,
+    failed: &Error,
+) -> Option<BootPlan> {
+    let layout = places.layout.as_ref().filter(|_| plan.executes.is_some())?;
+    let (view, space) = (read::load(layout).ok()?, observe::space(layout.root()).ok()?);
+    boot::instead(plan, config.root().undo, facts, &view, &space, failed)
 }
 
 /// In the fallback the store is shown nevertheless: whoever repairs the machine needs it.

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+pub use super::persistent::instead;
 pub(super) use super::persistent::persistent;
 use super::{Step, execute, retain, state};
 use crate::config::{Config, Fallback, Mode, Overlay};

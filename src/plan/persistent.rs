@@ -6,7 +6,7 @@ use super::{Step, request, retain, state};
 use crate::config::{Mode, Undo};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
-use crate::store::records::RequestRecord;
+use crate::store::records::{Action, RequestRecord};
 use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::OPTIONS;
 use crate::sys::space::Space;
@@ -29,6 +29,32 @@ pub(super) fn persistent(
             existing(&Given { undo, facts, view, space }, &mut plan)?
         }
     };
+    Ok(mounting(live, facts, plan))
+}
+
+/// The plan after a step of a request failed before the pointer moved: the live generation, and the request is given up
+/// because of `why`. None: there is no such request, or it moved. A reset is not given up, but tried by each boot:
+/// what was to go must not come back.
+pub fn instead(
+    failed: &BootPlan,
+    undo: Undo,
+    facts: &Facts,
+    view: &StoreView,
+    space: &Space,
+    why: &Error,
+) -> Option<BootPlan> {
+    let state = view.overlays.get(&facts.name)?;
+    let request = state.request.as_ref()?.as_ref().ok().filter(|r| r.action != Action::Reset)?;
+    let moved = state.current.as_ref().map_or(true, |live| *live == failed.generation);
+    if moved || failed.executes.as_ref() != Some(&request.id) {
+        return None;
+    }
+    let mut plan = bare(Mode::Persistent, None, Vec::new());
+    let live = give_up(&Given { undo, facts, view, space }, state, request, why, &mut plan).ok()?;
+    Some(mounting(live, facts, plan))
+}
+
+fn mounting(live: Live, facts: &Facts, mut plan: BootPlan) -> BootPlan {
     plan.generation = Some(live.number);
     plan.snapshot = live.snapshot;
     plan.options = live.options;
@@ -38,7 +64,7 @@ pub(super) fn persistent(
     mount_overlay(facts, upper, work, &mut plan);
     plan.steps.extend(live.after);
     plan.steps.extend([Step::GuardStore, Step::PrepareHost]);
-    Ok(plan)
+    plan
 }
 
 /// What the decisions below are made from.

@@ -9,7 +9,7 @@ use overlayd::plan::request::{self, Sealing};
 use overlayd::store::{Layout, OverlayView, read, write};
 
 use crate::reset::{fill, live_in};
-use crate::rig::{Rig, manifest};
+use crate::rig::{Rig, manifest, run, s};
 
 pub(crate) fn ask_restore(rig: &Rig, id: u64) {
     rig.ask(|view, now| request::restore(view, "root", id, "a test", now));
@@ -300,5 +300,35 @@ fn a_restore_that_is_not_possible_any_more_is_given_up() {
         assert!(outcome.message.unwrap().contains("snapshot.toml:3"));
         assert_eq!(outcome.undo_generation, Some(2), "the way back is as it was");
         assert!(state.generations.contains_key(&2));
+    });
+}
+
+/// A step of the request fails although nothing is damaged: the machine comes up with what it had.
+#[test]
+fn a_seal_that_fails_half_way_does_not_cost_the_persistent_mode() {
+    let rig = Rig::new("ext4", 64);
+    rig.boot();
+    live_in(&rig);
+    let before = manifest(&rig.sysroot);
+    rig.shutdown();
+    ask_seal(&rig, true);
+    let immutable = |sign: &str| {
+        rig.offline(|layout| run("chattr", &[&format!("{sign}i"), s(&layout.generations("root"))]));
+    };
+    immutable("+");
+    let handoff = rig.boot();
+    let root = &handoff.overlay["root"];
+    assert_eq!((root.mode, root.generation, root.reason.clone()), (Mode::Persistent, Some(1), None));
+    assert!(handoff.problems.iter().any(|p| p.contains("the snapshot was not possible")), "{handoff:?}");
+    assert_eq!(manifest(&rig.sysroot), before);
+    rig.shutdown();
+    immutable("-");
+    boots(&rig, 1, None);
+    rig.shutdown();
+    rig.offline(|layout| {
+        let state = state(layout);
+        assert_eq!(state.outcome.unwrap().unwrap().result, "failed");
+        assert!(state.request.is_none() && state.snapshots.is_empty() && state.sealing.is_empty());
+        assert_eq!(state.baseline.unwrap(), None);
     });
 }
