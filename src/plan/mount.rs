@@ -38,3 +38,46 @@ pub fn request(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Re
     plan.steps.retain(|step| !matches!(step, Step::MountOverlay { .. }));
     Ok(plan)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::{Base, Moment};
+    use crate::store::records::StoreRecord;
+    use std::collections::BTreeMap;
+
+    fn planned(submounts: &[&str]) -> Result<BootPlan> {
+        let base = Base {
+            identity: "b".into(),
+            submounts: submounts.iter().map(Into::into).collect(),
+            ..Base::default()
+        };
+        let facts = Facts {
+            name: "data".into(),
+            base,
+            ram: 0,
+            now: Moment::default(),
+            run: "/run/overlayd".into(),
+            new_uuid: String::new(),
+        };
+        let record = StoreRecord { format: 1, uuid: "u".into(), created: 0, features: Vec::new() };
+        let view = StoreView { record, reserve: true, overlays: BTreeMap::new() };
+        overlay(Undo::Always, &facts, &view, &Space::default())
+    }
+
+    #[test]
+    fn the_base_and_the_host_are_left_alone() {
+        let steps = planned(&[]).unwrap().steps;
+        assert!(
+            matches!(&steps[..], [Step::MakeGeneration(..), Step::PointCurrent(..), Step::MountOverlay { overlay, .. }]
+                if overlay.name == "overlayd:data" && overlay.upper.ends_with("store/overlays/data/generations/1/fs")),
+            "{steps:?}"
+        );
+    }
+
+    #[test]
+    fn nothing_is_hidden() {
+        let refused = planned(&["/srv/data/below"]).unwrap_err();
+        assert_eq!(refused.kind(), Kind::Refused);
+    }
+}

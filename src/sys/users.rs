@@ -1,5 +1,6 @@
 //! Who uses a mounted filesystem: what would keep it from being unmounted, in words for people. Best effort: what may
-//! not be looked at, and what only the kernel knows, is missing.
+//! not be looked at, and what only the kernel knows, is missing. Which file it is is left out: everybody may read how a
+//! job ended.
 //!
 //! A file of an overlay may show another device number than the overlay itself, so it is the mount that is compared:
 //! statx(2) tells it for every descriptor, directory and mapping (Linux 5.8), and numbers of mounts are the same in
@@ -21,7 +22,7 @@ pub const HERE: &str = "/proc/thread-self";
 pub const HOST: &str = "/proc/1";
 
 /// Everything that is in the way of unmounting `target` in the mount namespace of the process `whose` ([`HERE`],
-/// [`HOST`]): `bash[123] (working directory /srv/data)`.
+/// [`HOST`]): `bash[123] (working directory)`.
 pub fn in_the_way(target: &Path, whose: &str) -> Result<Vec<String>> {
     let path = Path::new(whose).join("mountinfo");
     let mounts = mountinfo::parse(&fs::read(&path).map_err(|e| Error::io("read", path, e))?);
@@ -114,15 +115,15 @@ fn held(process: &Path, ids: &BTreeSet<u64>) -> Option<String> {
     let hit = |path: PathBuf, what: &str| {
         let stat = statx(CWD, &path, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).ok()?;
         let known = stat.stx_mask & StatxFlags::MNT_ID.bits() != 0 && ids.contains(&stat.stx_mnt_id);
-        known.then(|| format!("{what} {}", fs::read_link(&path).unwrap_or_default().display()))
+        known.then(|| what.to_owned())
     };
     let directories = tasks(process).into_iter().find_map(|task| {
         hit(task.join("cwd"), "working directory").or_else(|| hit(task.join("root"), "root directory"))
     });
     directories
-        .or_else(|| hit(process.join("exe"), "runs"))
+        .or_else(|| hit(process.join("exe"), "runs a program"))
         .or_else(|| entries(&process.join("fd")).into_iter().find_map(|fd| hit(fd, "open file")))
-        .or_else(|| entries(&process.join("map_files")).into_iter().find_map(|map| hit(map, "maps")))
+        .or_else(|| entries(&process.join("map_files")).into_iter().find_map(|map| hit(map, "mapped file")))
 }
 
 fn processes() -> Vec<PathBuf> {
@@ -185,9 +186,9 @@ mod tests {
             Command::new("sleep").arg("60").current_dir(&dir).stdin(Stdio::null()).spawn().unwrap();
         let open = fs::File::open(&file).unwrap();
         let found = in_the_way(&dir, HERE).unwrap();
-        let cwd = format!("sleep[{}] (working directory {})", child.id(), dir.display());
+        let cwd = format!("sleep[{}] (working directory)", child.id());
         assert!(found.contains(&cwd), "{found:?}");
-        let me = format!("[{}] (open file {})", std::process::id(), file.display());
+        let me = format!("[{}] (open file)", std::process::id());
         assert!(found.iter().any(|f| f.ends_with(&me)), "{found:?}");
         drop(open);
         child.kill().unwrap();
