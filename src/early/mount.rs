@@ -150,23 +150,28 @@ fn facts_of(name: &str, base: Base) -> Facts {
     }
 }
 
-/// Executes the plan out of the host's sight, then attaches the mount in the host's. What a mount before left is cleaned.
+/// Executes the plan out of the host's sight, then attaches the base's view and the overlay in the host's namespace.
+/// What a mount before left is cleaned.
 fn mount(places: &Places, facts: &Facts, undo: Undo, flags: Flags) -> Result<(BootPlan, Vec<String>)> {
-    let view_of_base = facts.run.join(&facts.name).join("base");
-    while mountinfo::at(&mountinfo::read()?, &view_of_base).is_some() {
-        mount::detach(&view_of_base)?;
+    let base_at = facts.run.join(&facts.name).join("base");
+    while mountinfo::at(&mountinfo::read()?, &base_at).is_some() {
+        mount::detach(&base_at)?;
     }
-    mounts::run(places, &[Step::ExposeBase(view_of_base)])?;
     let host = mount::this_namespace()?;
-    mount::follower_namespace()?;
+    // Not one that follows the host: a view of the base that is a peer of the mount that it shows would be covered by
+    // the overlay too, in every mount namespace.
+    mount::private_namespace()?;
     let store = Path::new(handoff::RUN_STORE);
     mount::restrict(store, false)?;
     let view = read::load(&Layout::new(store))?;
     let plan = plan::mount::overlay(undo, facts, &view, &observe::space(store)?)?;
+    mounts::run(places, &[Step::ExposeBase(base_at.clone())])?;
     refuse_second_mount(places, &plan)?;
     let problems = mounts::run(places, &plan.steps)?;
-    let overlay = mount::clone_tree(&places.sysroot)?;
+    let (base, overlay) = (mount::clone_tree(&base_at)?, mount::clone_tree(&places.sysroot)?);
     mount::enter_namespace(&host)?;
+    mount::attach(base, &base_at)?;
+    mount::make_private(&base_at)?;
     mount::attach(overlay, &places.sysroot)?;
     flags.apply(&places.sysroot)?;
     Ok((plan, problems))

@@ -138,7 +138,8 @@ pub fn at_once(
 fn mounted(site: &Site, overlay: &str) -> Result<Option<PathBuf>> {
     let mounts = mountinfo::read()?;
     let ours = handoff::source_of(overlay);
-    let found = mounts.iter().rev().find(|m| m.fstype == "overlay" && m.source == ours);
+    let own = |m: &mountinfo::Mount| m.target.starts_with(handoff::RUN_DIR);
+    let found = mounts.iter().rev().find(|m| m.fstype == "overlay" && m.source == ours && !own(m));
     Ok(found.filter(|_| is_live(site)).map(|m| m.target.clone()))
 }
 

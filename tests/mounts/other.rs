@@ -551,3 +551,35 @@ fn a_kill_between_unmount_and_mount_converges() {
     }
     assert!(done, "no run came to its end");
 }
+
+/// As on a machine that systemd runs, with services in mount namespaces that follow the host's.
+#[test]
+fn namespaces_that_follow_the_host_see_the_same_and_are_not_in_the_way() {
+    let rig = machine("ext4");
+    run("mount", &["--make-rshared", "/"]);
+    let mut service =
+        Command::new("unshare").args(["-m", "--propagation", "slave", "sleep", "60"]).spawn().unwrap();
+    let comm = format!("/proc/{}/comm", service.id());
+    assert!((0..200).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        fs::read_to_string(&comm).unwrap() == "sleep\n"
+    }));
+    let theirs = || mountinfo::parse(&fs::read(format!("/proc/{}/mountinfo", service.id())).unwrap());
+    let data = mounted(&rig, "data");
+    let daemon = Daemon::of(&rig);
+    for _ in 0..2 {
+        for mounts in [theirs(), mountinfo::read().unwrap()] {
+            assert_eq!(mountinfo::at(&mounts, &data).unwrap().source, "overlayd:data");
+            assert_eq!(mounts.iter().filter(|m| m.source == "overlayd:data").count(), 1, "{mounts:#?}");
+            let base: Vec<_> =
+                mounts.iter().filter(|m| m.target == Path::new("/run/overlayd/data/base")).collect();
+            assert!(base.len() == 1 && base[0].options.starts_with("ro,"), "{base:?}");
+        }
+        fs::write(data.join("mine"), "x").unwrap();
+        daemon.reset().unwrap();
+        assert_eq!(names(&data), ["given"]);
+    }
+    service.kill().unwrap();
+    service.wait().unwrap();
+    run("mount", &["--make-rprivate", "/"]);
+}

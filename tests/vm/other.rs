@@ -12,9 +12,8 @@ const PREPARE: &str = r#"
 "#;
 
 const HEALTHY: &str = "
+    set -e
     systemctl is-active srv-data.mount local-fs.target multi-user.target
-    systemctl --failed --no-legend
-    overlayctl status >&2
     [ \"$(findmnt -no SOURCE /srv/data)\" = overlayd:data ]
 ";
 
