@@ -55,7 +55,7 @@ fn whole(arguments: &Arguments, restore: &Restore, id: u64, output: &Output) -> 
 }
 
 fn paths(arguments: &Arguments, restore: &Restore, from: From, output: &Output) -> Result<u8> {
-    let paths = absolute(&restore.paths)?;
+    let paths = absolute(arguments, &restore.paths)?;
     let worker = Worker::new(arguments, output)?;
     if restore.dry_run || !restore.yes {
         let preview = worker.restore_paths(from, &paths, true)?;
@@ -104,11 +104,14 @@ fn render(changes: &Changes) -> String {
     format!("It would change {size}:\n{lines}{more}")
 }
 
-/// Paths as they are in the system, wherever the caller stands.
-pub(crate) fn absolute(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let absolute = |path: &PathBuf| {
-        std::path::absolute(path)
-            .map_err(|error| Error::new(Kind::InvalidArgs, format!("{} is no path: {error}", path.display())))
+/// Paths as they are in the system, wherever the caller stands. A store by itself is nowhere.
+pub(crate) fn absolute(arguments: &Arguments, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let invalid = |path: &PathBuf, why: &str| {
+        Error::new(Kind::InvalidArgs, format!("{} is no path to go by: {why}", path.display()))
+    };
+    let absolute = |path: &PathBuf| match arguments.store.is_some() && path.is_relative() {
+        true => Err(invalid(path, "with --store they begin at the root of the image, with a /")),
+        false => std::path::absolute(path).map_err(|error| invalid(path, &error.to_string())),
     };
     paths.iter().map(absolute).collect()
 }

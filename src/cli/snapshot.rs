@@ -29,7 +29,7 @@ pub(crate) fn snapshot(arguments: &Arguments, command: &SnapshotCommand, output:
 
 /// Makes a snapshot that becomes the baseline, or tells what it would hold.
 pub(crate) fn commit(arguments: &Arguments, commit: &Commit, output: &Output) -> Result<u8> {
-    let paths = absolute(&commit.paths)?;
+    let paths = absolute(arguments, &commit.paths)?;
     let worker = Worker::new(arguments, output)?;
     if commit.dry_run {
         let preview = worker.preview_commit(&paths)?;

@@ -122,6 +122,9 @@ fn a_commit_moves_the_baseline_and_the_same_again_is_nothing_to_do() {
     assert_eq!(preview["entries"], 1);
     assert!(preview["changes"][0].as_str().unwrap().contains("changed"), "{preview}");
     assert!(!store.path("baseline").exists());
+    let part = store.json(&["commit", "--dry-run", "--", "/changed"]);
+    assert_eq!(part["changes"], preview["changes"]);
+    assert!(store.ends(2, &["commit", "--dry-run", "--", "changed"]).contains("with a /"));
     let done = store.json(&["commit", "-m", "set up"]);
     assert_eq!((&done["snapshot"], &done["entries"]), (&1.into(), &1.into()));
     assert_eq!(fs::read_to_string(store.path("baseline")).unwrap(), "1\n");
