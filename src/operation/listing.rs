@@ -27,6 +27,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Whether another one is told.
+    fn has_room(&self) -> bool {
+        self.lines.len() < LINES_MAX || !self.more
+    }
+
     /// Adds one, if there is room.
     pub(super) fn add(&mut self, line: impl FnOnce() -> String) {
         match self.lines.len() < LINES_MAX {
@@ -146,7 +151,7 @@ impl Open {
 /// A line for each entry below a directory, however deep.
 fn list(ground: Ground, path: &Path, lines: &mut Lines, on_progress: &mut OnProgress<'_>) -> Result<()> {
     let mut stack = vec![Open::new(ground, path)?];
-    while let Some(open) = stack.last_mut().filter(|_| !lines.more) {
+    while let Some(open) = stack.last_mut().filter(|_| lines.has_room()) {
         let Some(name) = open.names.next() else {
             stack.pop();
             continue;

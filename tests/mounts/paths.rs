@@ -292,3 +292,38 @@ fn a_preview_looks_below_what_is_removed() {
         "an opaque directory hides it"
     );
 }
+
+/// As a job of the daemon has it: a small stack, whatever somebody made.
+#[test]
+fn a_tree_that_is_deeper_than_any_path_fits_in_a_small_stack() {
+    let rig = Rig::new("ext4", 200);
+    rig.boot();
+    fs::create_dir(rig.path("srv")).unwrap();
+    let deep = "mkdir -p $(printf 'd/%.0s' $(seq 300)); d=$(printf '%0200d/' $(seq 18)); \
+                for i in 1 2; do mkdir -p $d && cd -P $d; done; echo x > deepest";
+    let shell = |script: &str| {
+        let output =
+            std::process::Command::new("sh").args(["-c", script]).current_dir(rig.path("srv")).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", crate::rig::text(&output));
+    };
+    shell(deep);
+    let site = live(&rig);
+    let id = create(&rig);
+    shell("rm -rf *");
+    std::thread::scope(|scope| {
+        let job = std::thread::Builder::new().stack_size(512 << 10);
+        job.spawn_scoped(scope, || {
+            let warnings = restore::preview(&site, "root", id, &asked()).unwrap().warnings;
+            assert_eq!(warnings, Vec::<String>::new());
+            let from = From::Snapshot(id);
+            let done =
+                restore::paths(&site, "root", from, &["/srv".into()], false, &asked(), &mut on).unwrap();
+            assert_eq!((done.entries, done.complete), (300 + 2 * 18 + 2, true));
+            let preview = overlayd::operation::commit::preview(&site, "root", &[], &mut on).unwrap();
+            assert_eq!((preview.lines.len(), preview.complete), (300 + 17 + 1, false));
+        })
+        .unwrap();
+    });
+    shell(&deep.replace("mkdir -p $d && ", "").replace("echo x >", "cat"));
+}
