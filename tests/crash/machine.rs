@@ -61,6 +61,7 @@ pub(crate) struct Machine {
     pub(crate) fs: Fs,
     base: Loop,
     label: String,
+    _pool: Loop,
 }
 
 impl Machine {
@@ -79,9 +80,10 @@ impl Machine {
         let image = dir.join("pool.img");
         File::create(&image).unwrap().set_len(POOL_MIB << 20).unwrap();
         run("mkfs.xfs", &["-q", "-m", "reflink=1", s(&image)]);
-        attach(&Loop::attach(&image).node, &pool, "xfs", MsFlags::MS_NOATIME);
+        let pool_device = Loop::attach(&image);
+        attach(&pool_device.node, &pool, "xfs", MsFlags::MS_NOATIME);
         let base = make_base(&dir, &label, configuration);
-        let machine = Machine { dir, sysroot, fs, base, label };
+        let machine = Machine { dir, sysroot, fs, base, label, _pool: pool_device };
         machine.mount_base();
         machine
     }

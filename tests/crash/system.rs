@@ -13,7 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A loop device, gone at the latest when this process is.
 pub(crate) struct Loop {
     pub(crate) node: PathBuf,
-    _open: File,
+    image: PathBuf,
+    open: Option<File>,
 }
 
 impl Loop {
@@ -23,7 +24,22 @@ impl Loop {
         let open = File::open(&node).unwrap();
         // Of a device in use this only asks the kernel to detach it at its last close.
         run("losetup", &["-d", s(&node)]);
-        Loop { node, _open: open }
+        Loop { node, image: image.to_owned(), open: Some(open) }
+    }
+}
+
+impl Drop for Loop {
+    /// Waits until it is gone: another test may be between fork and exec, and hold our descriptors for that instant, and
+    /// two devices with one label are one too many.
+    fn drop(&mut self) {
+        self.open = None;
+        let name = self.node.file_name().unwrap_or_default();
+        let backing = Path::new("/sys/block").join(name).join("loop/backing_file");
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let ours = |text: String| text.trim_end().trim_end_matches(" (deleted)") == s(&self.image);
+        while std::fs::read_to_string(&backing).is_ok_and(ours) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
