@@ -127,12 +127,11 @@ fn difference(expected: &Picture, found: &Picture) -> String {
         expected.snapshots.keys().collect::<Vec<_>>(),
         found.snapshots.keys().collect::<Vec<_>>()
     );
-    for (name, one, other) in [("live", &expected.live, &found.live)].into_iter().chain(
-        expected
-            .snapshots
-            .iter()
-            .filter_map(|(id, one)| Some((if *id == 1 { "1" } else { "a later one" }, one, found.snapshots.get(id)?))),
-    ) {
+    for (name, one, other) in
+        [("live", &expected.live, &found.live)].into_iter().chain(expected.snapshots.iter().filter_map(
+            |(id, one)| Some((if *id == 1 { "1" } else { "a later one" }, one, found.snapshots.get(id)?)),
+        ))
+    {
         if one != other {
             text += &format!("\n  {name}: {}", differences(one, other));
         }

@@ -109,13 +109,12 @@ impl Machine {
             .output()
             .unwrap();
         let told = handoff::load(Path::new(handoff::BOOT_TOML)).map_err(|e| e.to_string())?;
-        let wrong = |what: &str| format!("the boot {what}: {told:?}\n{}", text(&output));
         let root = told.as_ref().and_then(|told| told.overlay.get("root"));
+        let problems = told.as_ref().map(|told| &told.problems);
+        let wrong = |what: &str| format!("the boot {what}: {root:?} {problems:?}\n{}", text(&output));
         match root {
             _ if !output.status.success() => Err(wrong("failed")),
-            Some(root) if root.reason.is_none() && told.as_ref().is_some_and(|t| t.problems.is_empty()) => {
-                Ok(told.unwrap())
-            }
+            Some(root) if root.reason.is_none() && problems.is_some_and(Vec::is_empty) => Ok(told.unwrap()),
             _ => Err(wrong("complained")),
         }
     }

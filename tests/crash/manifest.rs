@@ -78,7 +78,9 @@ impl Walk<'_> {
             String::new()
         };
         let first = match about.nlink() {
-            2.. if !kind.is_dir() => self.linked.entry(about.ino()).or_insert_with(|| name.to_owned()).clone(),
+            2.. if !kind.is_dir() => {
+                self.linked.entry(about.ino()).or_insert_with(|| name.to_owned()).clone()
+            }
             _ => String::new(),
         };
         format!(

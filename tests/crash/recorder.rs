@@ -29,14 +29,23 @@ impl Recorder {
         let daemon = Command::new("qemu-storage-daemon")
             .args(["--blockdev", &format!("driver=file,node-name=image,filename={},discard=unmap", s(image))])
             .args(["--blockdev", &format!("driver=file,node-name=log,filename={}", s(&log))])
-            .args(["--blockdev", "driver=blklogwrites,node-name=logged,file=image,log=log,log-sector-size=512"])
-            .args(["--export", &format!("type=fuse,id=export,node-name=logged,mountpoint={},writable=on", s(&export))])
+            .args([
+                "--blockdev",
+                "driver=blklogwrites,node-name=logged,file=image,log=log,log-sector-size=512",
+            ])
+            .args([
+                "--export",
+                &format!("type=fuse,id=export,node-name=logged,mountpoint={},writable=on", s(&export)),
+            ])
             .stdin(Stdio::null())
             .spawn()
             .expect("qemu-storage-daemon is needed");
         let mut recorder = Recorder { daemon, log, device: None };
         until("the export is there", || {
-            assert!(recorder.daemon.try_wait().unwrap().is_none(), "qemu-storage-daemon ended (is FUSE there?)");
+            assert!(
+                recorder.daemon.try_wait().unwrap().is_none(),
+                "qemu-storage-daemon ended (is FUSE there?)"
+            );
             fs::metadata(&export).is_ok_and(|m| m.len() > 0)
         });
         recorder.device = Some(Loop::attach(&export));

@@ -39,7 +39,8 @@ fn power_cuts_on_btrfs() {
 /// A third of the states in this filesystem.
 fn cut(fs: Fs) {
     let seed = seed();
-    let wanted = std::env::var("OVERLAYD_CRASH_STATES").map_or(SAMPLE, |text| text.parse().unwrap()).div_ceil(3);
+    let wanted =
+        std::env::var("OVERLAYD_CRASH_STATES").map_or(SAMPLE, |text| text.parse().unwrap()).div_ceil(3);
     let mut bad = Vec::new();
     let mut tried = 0;
     let only = std::env::var("OVERLAYD_CRASH_ONLY").ok();
@@ -98,7 +99,8 @@ fn replay(fs: Fs, scenario: &Scenario, count: usize, seed: u64) -> Found {
     let mut bad = Vec::new();
     for state in &states {
         maker.make(state, &image);
-        let case = Case { machine: &machine, scenario, old: &old, new: &new, durable: state.flush >= durable };
+        let case =
+            Case { machine: &machine, scenario, old: &old, new: &new, durable: state.flush >= durable };
         let judged = catch_unwind(AssertUnwindSafe(|| case.judge(&image)));
         let what = || format!("{} {}, {}", fs.word(), scenario.name, state.describe());
         match judged {
@@ -131,7 +133,8 @@ impl Case<'_> {
             let found = picture(layout)?;
             self.is_whole(&found)?;
             (self.scenario.again)(layout, self.new)?;
-            operation::empty_trash(layout.root(), &mut |_| ControlFlow::Continue(())).map_err(|e| e.to_string())?;
+            operation::empty_trash(layout.root(), &mut |_| ControlFlow::Continue(()))
+                .map_err(|e| e.to_string())?;
             leftovers(layout)?;
             picture(layout)
         })??;
@@ -191,7 +194,7 @@ impl Watch for Watcher<'_, '_> {
         notes.began = notes.recorder.position();
     }
 
-    fn old(&mut self, old: Evidence) {
+    fn was(&mut self, old: Evidence) {
         self.0.borrow_mut().old = Some(old);
     }
 
@@ -200,7 +203,7 @@ impl Watch for Watcher<'_, '_> {
         notes.lasts = notes.recorder.position();
     }
 
-    fn new(&mut self, new: Evidence) {
+    fn is_now(&mut self, new: Evidence) {
         self.0.borrow_mut().new = Some(new);
     }
 }

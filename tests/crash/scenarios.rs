@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use nix::sys::stat::{Mode, SFlag, mknod, makedev};
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use overlayd::error::Kind;
 use overlayd::handoff;
 use overlayd::operation::snapshot::Wanted;
@@ -20,12 +20,15 @@ pub(crate) trait Watch {
     /// Here it begins.
     fn begin(&mut self);
     /// This is the old.
-    fn old(&mut self, old: Evidence);
+    fn was(&mut self, old: Evidence);
     /// Whatever happens from here on, it is the new.
     fn lasts(&mut self);
     /// This is the new.
-    fn new(&mut self, new: Evidence);
+    fn is_now(&mut self, new: Evidence);
 }
+
+/// Does something again, and compares what comes of it with the new.
+pub(crate) type Again = fn(&Layout, &Evidence) -> Result<(), String>;
 
 /// One thing that is done.
 pub(crate) struct Scenario {
@@ -37,7 +40,7 @@ pub(crate) struct Scenario {
     /// What is recorded, from off to off.
     pub(crate) act: fn(&Machine, &mut dyn Watch),
     /// Doing it again on a store of which nothing is mounted.
-    pub(crate) again: fn(&Layout, &Evidence) -> Result<(), String>,
+    pub(crate) again: Again,
     /// Whether a half of it is allowed to be seen: a snapshot, and not yet the baseline.
     pub(crate) snapshot_first: bool,
 }
@@ -56,7 +59,13 @@ pub(crate) const ALL: [Scenario; 11] = [
     Scenario { name: "first boot", act: first_boot, ..USUAL },
     Scenario { name: "snapshot", prepare: changed, act: create, again: create_again, ..USUAL },
     Scenario { name: "second snapshot", prepare: with_snapshot, act: create, again: create_again, ..USUAL },
-    Scenario { name: "snapshot on a restored one", prepare: restored, act: create, again: create_again, ..USUAL },
+    Scenario {
+        name: "snapshot on a restored one",
+        prepare: restored,
+        act: create,
+        again: create_again,
+        ..USUAL
+    },
     Scenario {
         name: "commit",
         prepare: with_snapshot,
@@ -76,14 +85,14 @@ pub(crate) const ALL: [Scenario; 11] = [
 /// Then a reset leaves something for the trash.
 const NO_UNDO: &str = "[overlay.root.reset]\nundo = \"never\"\n";
 
-fn changed(machine: &Machine) {
+pub(crate) fn changed(machine: &Machine) {
     machine.boot().unwrap();
     change(&machine.sysroot, "first");
     machine.shutdown();
 }
 
 /// With a snapshot of that, and something changed since.
-fn with_snapshot(machine: &Machine) {
+pub(crate) fn with_snapshot(machine: &Machine) {
     changed(machine);
     machine.boot().unwrap();
     snapshot::create(&live(machine), "root", &wanted("first"), &asked(), &mut go_on).unwrap();
@@ -115,39 +124,39 @@ fn first_boot(machine: &Machine, watch: &mut dyn Watch) {
     watch.begin();
     machine.boot().unwrap();
     watch.lasts();
-    watch.old(evidence(machine));
-    watch.new(evidence(machine));
+    watch.was(evidence(machine));
+    watch.is_now(evidence(machine));
     machine.shutdown();
 }
 
 fn create(machine: &Machine, watch: &mut dyn Watch) {
     machine.boot().unwrap();
-    watch.old(evidence(machine));
+    watch.was(evidence(machine));
     watch.begin();
     snapshot::create(&live(machine), "root", &wanted("one"), &asked(), &mut go_on).unwrap();
     watch.lasts();
-    watch.new(evidence(machine));
+    watch.is_now(evidence(machine));
     machine.shutdown();
 }
 
 fn commit_all(machine: &Machine, watch: &mut dyn Watch) {
     machine.boot().unwrap();
-    watch.old(evidence(machine));
+    watch.was(evidence(machine));
     watch.begin();
     commit::commit(&live(machine), "root", &wanted("one"), &[], &asked(), &mut go_on).unwrap();
     watch.lasts();
-    watch.new(evidence(machine));
+    watch.is_now(evidence(machine));
     machine.shutdown();
 }
 
 fn delete(machine: &Machine, watch: &mut dyn Watch) {
     machine.boot().unwrap();
-    watch.old(evidence(machine));
+    watch.was(evidence(machine));
     watch.begin();
     let site = live(machine);
     snapshot::delete(&site, "root", 1, &asked()).unwrap();
     watch.lasts();
-    watch.new(evidence(machine));
+    watch.is_now(evidence(machine));
     operation::empty_trash(&site.store, &mut |_| ControlFlow::Continue(())).unwrap();
     machine.shutdown();
 }
@@ -179,26 +188,26 @@ fn seal_and_commit(machine: &Machine, watch: &mut dyn Watch) {
 /// Asks, and lets the next boot do it.
 fn by_boot(machine: &Machine, watch: &mut dyn Watch, ask: impl FnOnce(&Site)) {
     machine.boot().unwrap();
-    watch.old(evidence(machine));
+    watch.was(evidence(machine));
     watch.begin();
     ask(&live(machine));
     watch.lasts();
     machine.shutdown();
     machine.boot().unwrap();
-    watch.new(evidence(machine));
+    watch.is_now(evidence(machine));
     let site = live(machine);
     operation::empty_trash(&site.store, &mut |_| ControlFlow::Continue(())).unwrap();
     machine.shutdown();
 }
 
-fn create_again(layout: &Layout, new: &Evidence) -> Result<(), String> {
+pub(crate) fn create_again(layout: &Layout, new: &Evidence) -> Result<(), String> {
     let made =
         snapshot::create(&Site::offline(layout.root()), "root", &wanted("again"), &asked(), &mut go_on)
             .map_err(|e| format!("again: {e}"))?;
     holds_what_the_last_one_does(layout, made.id, new)
 }
 
-fn commit_again(layout: &Layout, new: &Evidence) -> Result<(), String> {
+pub(crate) fn commit_again(layout: &Layout, new: &Evidence) -> Result<(), String> {
     let site = Site::offline(layout.root());
     let id = match commit::commit(&site, "root", &wanted("again"), &[], &asked(), &mut go_on) {
         Ok(made) => made.id,
@@ -211,7 +220,7 @@ fn commit_again(layout: &Layout, new: &Evidence) -> Result<(), String> {
     holds_what_the_last_one_does(layout, id, new)
 }
 
-fn delete_again(layout: &Layout, _: &Evidence) -> Result<(), String> {
+pub(crate) fn delete_again(layout: &Layout, _: &Evidence) -> Result<(), String> {
     match snapshot::delete(&Site::offline(layout.root()), "root", 1, &asked()) {
         Err(e) if e.kind() != Kind::NoSuchSnapshot => Err(format!("again: {e}")),
         _ => Ok(()),
