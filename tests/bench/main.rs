@@ -2,6 +2,8 @@
 //!
 //! Everything is compared side by side in one run, in turn, and told as medians and ratios: the machine may be busy.
 //! It runs in a mount namespace of its own, on loop devices that vanish with it.
+//!
+//! Words choose a part: `cargo bench --bench figures -- early`, `-- snapshots`, `-- snapshots ext4 20000`.
 
 #![allow(
     clippy::unwrap_used,
@@ -15,8 +17,10 @@ mod figures;
 mod initramfs;
 mod machine;
 mod reset;
+mod snapshot;
 mod system;
 mod trace;
+mod upper;
 #[path = "../bus/world.rs"]
 #[allow(dead_code, clippy::print_stderr, reason = "the bench needs a part of what the bus tests need")]
 mod world;
@@ -31,6 +35,7 @@ use serde_json::{Value, json};
 use boot::Place;
 use figures::Report;
 use machine::Machine;
+use snapshot::Rack;
 use system::{Loop, output};
 
 const STATE_MIB: u64 = 512;
@@ -46,7 +51,17 @@ fn main() -> ExitCode {
     let disk = target.join("bench-work");
     let _ = fs::remove_dir_all(&disk);
     let mut report = Report::default();
-    measure(&mut report, &disk);
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let chosen = |word: &str| words.is_empty() || words.iter().any(|w| w == word);
+    let ram = disk.join("ram");
+    fs::create_dir_all(&ram).unwrap();
+    system::attach("tmpfs", &ram, "tmpfs", MsFlags::empty());
+    if chosen("early") {
+        measure(&mut report, &disk);
+    }
+    if chosen("snapshots") {
+        snapshot::measure(&mut report, &Rack::new(&ram.join("rack")), &words);
+    }
     system::unmount_all(&[system::s(&disk)]);
     fs::remove_dir_all(&disk).unwrap();
     let about = about();
@@ -61,8 +76,6 @@ fn main() -> ExitCode {
 
 fn measure(report: &mut Report, disk: &Path) {
     let ram = disk.join("ram");
-    fs::create_dir_all(&ram).unwrap();
-    system::attach("tmpfs", &ram, "tmpfs", MsFlags::empty());
     report.add_limited("Size of overlayd-early", "stripped, static", "bytes", early_bytes(), EARLY_BYTES);
     daemon::measure_memory(report);
     daemon::measure_activation(report);

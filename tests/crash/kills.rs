@@ -68,7 +68,7 @@ const COMMIT: Victim = Victim {
     snapshot_first: true,
 };
 const DELETE: Victim = Victim {
-    arguments: &["snapshot", "delete", "1"],
+    arguments: &["snapshot", "delete", "1", "--yes"],
     prepare: with_snapshot,
     again: delete_again,
     snapshot_first: false,
