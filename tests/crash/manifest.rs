@@ -18,6 +18,7 @@ const PRIVATE: [&str; 4] =
 pub(crate) fn manifest(top: &Path) -> Manifest {
     let mut walk = Walk { top, device: fs::symlink_metadata(top).unwrap().dev(), ..Walk::default() };
     walk.visit(top);
+    walk.tell_links();
     walk.lines
 }
 
@@ -38,8 +39,8 @@ struct Walk<'a> {
     top: &'a Path,
     device: u64,
     lines: Manifest,
-    /// The first name of each file that has several.
-    linked: BTreeMap<u64, String>,
+    /// The names of each file.
+    linked: BTreeMap<u64, Vec<String>>,
 }
 
 impl Default for Walk<'_> {
@@ -66,6 +67,10 @@ impl Walk<'_> {
 
     fn line(&mut self, path: &Path, name: &str, about: &Metadata) -> String {
         let kind = about.file_type();
+        if kind.is_char_device() && about.rdev() == 0 {
+            // Nothing but the name counts.
+            return "whiteout".to_owned();
+        }
         let content = if kind.is_file() {
             let mut hasher = DefaultHasher::new();
             fs::read(path).unwrap().hash(&mut hasher);
@@ -77,14 +82,11 @@ impl Walk<'_> {
         } else {
             String::new()
         };
-        let first = match about.nlink() {
-            2.. if !kind.is_dir() => {
-                self.linked.entry(about.ino()).or_insert_with(|| name.to_owned()).clone()
-            }
-            _ => String::new(),
-        };
+        if !kind.is_dir() {
+            self.linked.entry(about.ino()).or_default().push(name.to_owned());
+        }
         format!(
-            "{:o} {}:{} {}.{:09} {content} linked to {first:?} {:?}",
+            "{:o} {}:{} {}.{:09} {content} {:?}",
             about.mode(),
             about.uid(),
             about.gid(),
@@ -92,6 +94,17 @@ impl Walk<'_> {
             about.mtime_nsec(),
             attributes(path)
         )
+    }
+
+    /// Names of one file, within this tree: a snapshot shares files with the one before.
+    fn tell_links(&mut self) {
+        for names in self.linked.values().filter(|names| names.len() > 1) {
+            for name in names {
+                if let Some(line) = self.lines.get_mut(name).filter(|line| *line != "whiteout") {
+                    *line += &format!(" is {names:?}");
+                }
+            }
+        }
     }
 }
 
