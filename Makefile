@@ -5,6 +5,7 @@
 #   make check        formatting, lints, unit and golden tests: seconds, no root
 #   make test         check, and real mounts, the bus, and boots in QEMU: minutes, root
 #   make test-full    test, with the whole boot matrix and the long crash runs
+#   make test-crash   the long crash runs alone: thousands of power cuts, a kill at every system call
 #   make try          boot an appliance in QEMU and hand over its console (RESET=1: afresh)
 #   make bench        the figures of docs/benchmarks.md
 #
@@ -41,8 +42,8 @@ INSTALL_FILE   = $(INSTALL) -m 644
 # Two machines at a time is what two cores can emulate.
 VM_THREADS     = 2
 
-.PHONY: all build check test test-full try bench install clean
-.PHONY: as-root packages-build packages-test packages-try packages-bench lint tests-host tests-vm tests-vm-full
+.PHONY: all build check test test-full test-crash try bench install clean
+.PHONY: as-root packages-build packages-test packages-try packages-bench lint tests-host tests-crash tests-vm tests-vm-full
 all: build
 
 build:
@@ -74,7 +75,13 @@ as-root:
 
 # Everything that is no virtual machine.
 tests-host: as-root build
-	$(CARGO) test --locked --lib --test golden --test mounts --test layers --test bus
+	$(CARGO) test --locked --lib --test golden --test mounts --test layers --test bus --test crash
+
+# So many power cuts that at least 2,500 are tried, and a kill at every call.
+CRASHES        = OVERLAYD_CRASH_STATES=2700 OVERLAYD_CRASH_KILLS=all
+
+tests-crash: as-root
+	$(CRASHES) $(CARGO) test --locked --test crash -- --nocapture
 
 tests-vm: as-root build
 	$(CARGO) test --locked --test vm -- --test-threads=$(VM_THREADS)
@@ -92,7 +99,11 @@ test: as-root packages-test
 test-full: as-root packages-test
 	$(MAKE) lint
 	$(MAKE) tests-host
+	$(MAKE) tests-crash
 	$(MAKE) tests-vm-full
+
+test-crash: as-root packages-test
+	$(MAKE) tests-crash
 
 try: packages-try
 	$(MAKE) build

@@ -82,7 +82,8 @@ impl Rack {
 
     /// A filesystem with a store in it whose live upper has so many entries.
     pub(crate) fn prepare(&self, flavour: Flavour, entries: usize) -> Prepared {
-        let image = self.dir.join("pool").join(format!("{}-{entries}.img", flavour.title().replace(' ', "-")));
+        let image =
+            self.dir.join("pool").join(format!("{}-{entries}.img", flavour.title().replace(' ', "-")));
         File::create(&image).unwrap().set_len(if entries > MANY { 12 << 30 } else { 3 << 30 }).unwrap();
         match flavour.fs() {
             "ext4" => {
@@ -231,7 +232,8 @@ fn compare(report: &mut Report, rack: &Rack, prepared: &Prepared, rounds: usize)
             assert!(place.snapshot(2).exists());
         });
     }
-    let section = |which: &str| format!("{which} snapshot, {} entries, {}", prepared.entries, prepared.flavour.title());
+    let section =
+        |which: &str| format!("{which} snapshot, {} entries, {}", prepared.entries, prepared.flavour.title());
     let limited = prepared.flavour.copies() && prepared.entries >= MANY;
     let (one, two): (&[_], &[_]) = match limited {
         true => (&[(CP, 1.0 / 1.7), (RSYNC, 1.0 / 3.0)], &[(CP, 1.0 / 3.0), (LINK, 1.0 / 5.0)]),

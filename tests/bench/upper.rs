@@ -19,7 +19,10 @@ pub(crate) fn fill(top: &Path, entries: usize) {
         if n % IN_A_DIRECTORY == 0 {
             // A few levels: usr/lib of a package rather than one heap.
             let number = n / IN_A_DIRECTORY;
-            dir = top.join(format!("a{}", number % 7)).join(format!("b{}", number % 61)).join(format!("d{number}"));
+            dir = top
+                .join(format!("a{}", number % 7))
+                .join(format!("b{}", number % 61))
+                .join(format!("d{number}"));
             fs::create_dir_all(&dir).unwrap();
             continue;
         }
@@ -88,7 +91,7 @@ fn file(path: &Path, numbers: &mut Numbers, salt: u8) {
         _ => numbers.below(16 << 10),
     };
     let seed = numbers.below(251);
-    let content: Vec<u8> = (0..length).map(|i| (i * seed >> 3) as u8 ^ salt).collect();
+    let content: Vec<u8> = (0..length).map(|i| ((i * seed) >> 3) as u8 ^ salt).collect();
     fs::write(path, content).unwrap();
     match numbers.below(50) {
         0 => fs::set_permissions(path, fs::Permissions::from_mode(0o4755)).unwrap(),
