@@ -203,7 +203,7 @@ impl<'a> Copier<'a> {
             self.count(found);
             return Ok(Made::Done);
         }
-        if found.same && self.link_from_memory(folder, found, local)? {
+        if found.same && self.link_from_memory(folder, found)? {
             self.done.reused.fetch_add(1, Ordering::Relaxed);
             self.count(found);
             return Ok(Made::Done);
@@ -255,17 +255,13 @@ impl<'a> Copier<'a> {
     }
 
     /// Takes over the last snapshot's copy of a file that is as it was then.
-    fn link_from_memory(&self, folder: &Folder<Self>, found: &Known<'_>, local: &mut Local) -> Result<bool> {
+    fn link_from_memory(&self, folder: &Folder<Self>, found: &Known<'_>) -> Result<bool> {
         let Some(dir) = &folder.place.last else { return Ok(false) };
         if self.memory_unlinkable.load(Ordering::Relaxed) {
             return Ok(false);
         }
         let full = || node::look(dir, found.name).is_ok_and(|node| node.links > MANY_LINKS);
         if found.node.links > 1 && full() {
-            return Ok(false);
-        }
-        if self.hides_changes && found.node.kind == NodeKind::File && !self.is_copy(folder, dir, found, local)
-        {
             return Ok(false);
         }
         match node::link(dir, found.name, &folder.place.dir, found.name) {
@@ -283,8 +279,8 @@ impl<'a> Copier<'a> {
     }
 
     /// Whether the last snapshot's copy has the same bytes.
-    fn is_copy(&self, folder: &Folder<Self>, last: &OwnedFd, found: &Known<'_>, local: &mut Local) -> bool {
-        let Ok(dir) = folder.layer(0) else { return false };
+    fn is_copy(&self, folder: &Folder<Self>, found: &Found<'_>, local: &mut Local) -> bool {
+        let (Ok(dir), Some(last)) = (folder.layer(0), &folder.place.last) else { return false };
         let files =
             node::open_file(dir, found.name).and_then(|one| Ok((one, node::open_file(last, found.name)?)));
         let mut on_chunk =
@@ -603,7 +599,10 @@ impl<'a> Maker for Copier<'a> {
     ) -> Result<Made> {
         let thing = Thing::of(entry.layer.into(), &found.node);
         let same = folder.place.remembered.as_ref();
-        let same = same.is_some_and(|remembered| remembered.has(found.name.to_bytes(), &thing));
+        let mut same = same.is_some_and(|remembered| remembered.has(found.name.to_bytes(), &thing));
+        if same && self.hides_changes && entry.layer == 0 && found.node.kind == NodeKind::File {
+            same = self.is_copy(folder, found, local);
+        }
         let (made, thing) = self.make(folder, entry, &Known { found, thing, same }, last, local)?;
         if made == Made::Changed {
             return Ok(made);

@@ -21,6 +21,7 @@ struct Queue<T> {
     urgent: Vec<T>,
     later: Vec<T>,
     busy: usize,
+    idle: usize,
     error: Option<Error>,
 }
 
@@ -38,7 +39,7 @@ impl<T: Send> Crew<T> {
     /// A crew as large as the machine suggests.
     pub(super) fn new() -> Self {
         let threads = thread::available_parallelism().map_or(1, |n| n.get()).min(MOST_THREADS);
-        let queue = Queue { urgent: Vec::new(), later: Vec::new(), busy: 0, error: None };
+        let queue = Queue { urgent: Vec::new(), later: Vec::new(), busy: 0, idle: 0, error: None };
         Crew {
             queue: Mutex::new(queue),
             more: Condvar::new(),
@@ -69,21 +70,23 @@ impl<T: Send> Crew<T> {
         let before = queue.later.len();
         queue.later.extend(tasks);
         let added = queue.later.len() - before;
+        let idle = queue.idle;
         drop(queue);
-        self.wake(added);
+        self.wake(added.min(idle));
     }
 
-    /// Asks the other threads to help with what is being done.
-    pub(super) fn call_for_help(&self, mut task: impl FnMut() -> T) {
-        let others = self.threads - 1;
-        if others > 0 {
-            self.lock().urgent.extend((0..others).map(|_| task()));
-            self.wake(others);
-        }
+    /// Asks the other threads to help with what is being done: those that are idle, or all if it is `much`.
+    pub(super) fn call_for_help(&self, much: bool, mut task: impl FnMut() -> T) {
+        let mut queue = self.lock();
+        let idle = queue.idle;
+        let helpers = if much { self.threads - 1 } else { idle };
+        queue.urgent.extend((0..helpers).map(|_| task()));
+        drop(queue);
+        self.wake(helpers.min(idle));
     }
 
-    fn wake(&self, tasks: usize) {
-        match tasks {
+    fn wake(&self, threads: usize) {
+        match threads {
             0 => (),
             1 => self.more.notify_one(),
             _ => self.more.notify_all(),
@@ -166,7 +169,9 @@ impl<T: Send> Crew<T> {
             if queue.busy == 0 {
                 return None;
             }
+            queue.idle += 1;
             queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle -= 1;
         }
     }
 
@@ -207,5 +212,59 @@ impl<T: Send> Drop for Busy<'_, T> {
             self.0.more.notify_all();
             self.0.over.notify_all();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+    use std::time::Instant;
+
+    use super::*;
+
+    fn go_on() -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    #[test]
+    fn work_that_makes_work_is_all_done() {
+        let crew = Crew::new();
+        let sum = AtomicU64::new(0);
+        crew.add([14_u64]);
+        let work = |task: u64, _: &mut ()| {
+            sum.fetch_add(1, Ordering::Relaxed);
+            crew.add((0..2).filter(|_| task > 1).map(|_| task - 1));
+            crew.call_for_help(task == 7, || 0);
+            Ok(())
+        };
+        crew.run(|| (), |task, local| if task > 0 { work(task, local) } else { Ok(()) }, &mut go_on).unwrap();
+        assert_eq!(sum.load(Ordering::Relaxed), (1 << 14) - 1);
+    }
+
+    #[test]
+    fn the_first_error_ends_it() {
+        let crew = Crew::new();
+        crew.add(0..1000);
+        let work = |task: u64, _: &mut ()| match task {
+            500 => Err(Error::new(Kind::Refused, "no")),
+            _ => Ok(()),
+        };
+        assert_eq!(crew.run(|| (), work, &mut go_on).unwrap_err().kind(), Kind::Refused);
+    }
+
+    #[test]
+    fn whoever_waits_can_stop_it() {
+        let crew = Crew::new();
+        crew.add([()]);
+        let start = Instant::now();
+        let work = |(), _: &mut ()| {
+            while !crew.is_stopping() {
+                thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        };
+        let error = crew.run(|| (), work, &mut || ControlFlow::Break(())).unwrap_err();
+        assert_eq!(error.kind(), Kind::Canceled);
+        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }

@@ -237,7 +237,8 @@ impl<'a, M: Maker> Walk<'a, M> {
         /// A few entries are done sooner than another thread wakes up.
         const WORTH_HELP: usize = 12;
         if folder.listing.len() > WORTH_HELP {
-            self.crew.call_for_help(|| Task::Help(Arc::clone(&folder)));
+            let much = folder.listing.len() > 16 * WORTH_HELP;
+            self.crew.call_for_help(much, || Task::Help(Arc::clone(&folder)));
         }
         self.entries(&folder, local)
     }
@@ -276,7 +277,12 @@ impl<'a, M: Maker> Walk<'a, M> {
                     Err(e) => failure = Some(e),
                 }
             };
-            node::list(&dir, each).map_err(|e| Error::io("list", at(), e))?;
+            match node::list(&dir, each) {
+                Ok(()) => (),
+                // It was removed after it was opened.
+                Err(e) if node::is_gone(&e) => return Ok(None),
+                Err(e) => return Err(Error::io("list", at(), e)),
+            }
             if let Some(e) = failure {
                 return Err(Error::io("examine", at(), e));
             }

@@ -7,6 +7,9 @@
 
 mod edits;
 mod manifest;
+mod merging;
 mod oddities;
 mod property;
+mod reuse;
 mod rig;
+mod running;

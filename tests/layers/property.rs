@@ -10,9 +10,9 @@ use crate::edits::{Random, edit};
 use crate::manifest::{Manifest, record};
 use crate::rig::{Disk, Overlay, index_of};
 
-/// Cases for each filesystem.
+/// Cases for each filesystem; each compares nine snapshots.
 fn cases() -> u64 {
-    let default = if cfg!(feature = "test-full") { 4000 } else { 400 };
+    let default = if cfg!(feature = "test-full") { 1500 } else { 150 };
     std::env::var("OVERLAYD_CASES").map_or(default, |text| text.parse().unwrap())
 }
 
