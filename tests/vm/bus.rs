@@ -5,6 +5,7 @@ use crate::harness::{Guest, Machine};
 
 const MANAGER: (&str, &str) = ("/org/overlayd1", "org.overlayd1.Manager");
 const OVERLAY: (&str, &str) = ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay");
+const SNAPSHOT: (&str, &str) = ("/org/overlayd1/overlay/root/snapshot/1", "org.overlayd1.Snapshot");
 
 /// Every method that changes something, with arguments in the words of dbus-send.
 const MUTATING: &[((&str, &str), &str, &str)] = &[
@@ -13,10 +14,18 @@ const MUTATING: &[((&str, &str), &str, &str)] = &[
     (MANAGER, "CancelFactoryReset", "uint64:0"),
     (OVERLAY, "Reset", "string: array:string: uint64:0"),
     (OVERLAY, "CancelPending", "uint64:0"),
+    (OVERLAY, "CreateSnapshot", "string:x dict:string:string:a,b uint64:0"),
+    (OVERLAY, "Commit", "string:x dict:string:string:a,b array:string: uint64:0"),
+    (OVERLAY, "Restore", "uint64:1 array:string: uint64:0"),
+    (OVERLAY, "Undo", "uint64:0"),
+    (SNAPSHOT, "Delete", "uint64:0"),
+    (SNAPSHOT, "SetMetadata", "string:x dict:string:string:a,b uint64:0"),
+    (SNAPSHOT, "SetProtected", "boolean:false uint64:0"),
 ];
 
 /// Every method that only reads.
-const READING: &[&str] = &["ListOverlays", "GetOverlay", "ListJobs", "Describe", "CanFactoryReset"];
+const READING: &[&str] =
+    &["ListOverlays", "GetOverlay", "ListJobs", "ListSnapshots", "Describe", "CanFactoryReset"];
 
 #[test]
 fn an_unprivileged_caller_is_denied_every_mutating_method() {
@@ -24,17 +33,19 @@ fn an_unprivileged_caller_is_denied_every_mutating_method() {
     let mut guest = machine.boot(&[]);
     guest.wait_until_up();
     make_marks(&mut guest);
-    guest.succeed("overlayctl reset --yes");
+    guest.succeed("overlayctl snapshot create && overlayctl reset --yes");
     let before = status_of_root(&mut guest);
     assert_eq!(before["pending"]["action"], "reset", "{before:#}");
 
     assert_every_method_is_known(&mut guest, MANAGER);
     assert_every_method_is_known(&mut guest, OVERLAY);
+    assert_every_method_is_known(&mut guest, SNAPSHOT);
     for &((path, interface), method, arguments) in MUTATING {
         assert_denied(&mut guest, path, &format!("{interface}.{method} {arguments}"));
     }
     let job = last_job(&mut guest);
     assert_denied(&mut guest, &job, "org.overlayd1.Job.Cancel uint64:0");
+    assert_denied(&mut guest, &job, "org.overlayd1.Job.GetDetails uint64:0");
     assert_denied(
         &mut guest,
         MANAGER.0,

@@ -7,6 +7,7 @@ mod harness;
 mod modes;
 mod other;
 mod power;
+mod snapshots;
 #[macro_use]
 mod row;
 
