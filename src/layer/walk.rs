@@ -4,21 +4,25 @@
 //! Directories are opened by their whole path from the top, in pieces where it is long: so nothing stays open for a
 //! directory that waits its turn, however many do.
 
+mod open;
+mod path;
+mod whiteout;
+
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use self::path::by_directory;
+pub(super) use self::path::{joined, shown};
+use self::whiteout::Base;
 use super::Stack;
-use super::attributes::{self, Fate, WHITEOUT};
 use super::crew::Crew;
 use super::merge::{Entry, Layers, Listing, MOST_LAYERS};
 use crate::error::{Error, Kind, Result};
 use crate::sys::node::{self, Node, NodeKind};
-use crate::sys::xattr::{Bearer, Reader};
 
 /// A file that changes while it is copied is copied again so often.
 const AGAIN: u32 = 5;
@@ -139,13 +143,6 @@ pub(super) struct Folder<M: Maker> {
     done: AtomicUsize,
 }
 
-/// The base's directory of the same path.
-enum Base {
-    Missing,
-    Unknown,
-    Open(OwnedFd),
-}
-
 /// A walk over a stack.
 pub(super) struct Walk<'a, M: Maker> {
     /// Who does it.
@@ -243,116 +240,6 @@ impl<'a, M: Maker> Walk<'a, M> {
         self.entries(&folder, local)
     }
 
-    /// Opens a directory in all its layers. None if it is not there any more.
-    fn open(&self, waiting: &Waiting, listing: &mut Listing) -> Result<Option<Opened>> {
-        let mut opened: Option<Opened> = None;
-        let mut reader = Reader::default();
-        for layer in waiting.merged.iter() {
-            let at = || self.stack.layers[layer].join(shown(&waiting.path));
-            let dir = match node::open_below(&self.tops[layer], &waiting.path) {
-                Ok(dir) => dir,
-                Err(e) if node::is_gone(&e) => match opened {
-                    Some(_) => continue,
-                    None => return Ok(None),
-                },
-                Err(e) if e.kind() == std::io::ErrorKind::CrossesDevices => {
-                    let text = format!("cannot copy {}: something is mounted there", at().display());
-                    return Err(Error::new(Kind::Refused, text));
-                }
-                Err(e) => return Err(Error::io("open", at(), e)),
-            };
-            // First, so that whatever changes from now on shows in its times.
-            let node = node::look_at(&dir).map_err(|e| Error::io("examine", at(), e))?;
-            let (attributes, value) = self.attributes(&dir, &waiting.path, &mut reader)?;
-            let opaque = value.as_slice() == b"y";
-            let mut failure = None;
-            let each = |listed: node::Listed<'_>| {
-                let kind = match listed.kind {
-                    NodeKind::Unknown => node::look(&dir, listed.name).map(|node| node.kind),
-                    kind => Ok(kind),
-                };
-                match kind {
-                    Ok(kind) => listing.add(layer, &node::Listed { kind, ..listed }),
-                    Err(e) if node::is_gone(&e) => (),
-                    Err(e) => failure = Some(e),
-                }
-            };
-            match node::list(&dir, each) {
-                Ok(()) => (),
-                // It was removed after it was opened.
-                Err(e) if node::is_gone(&e) => return Ok(None),
-                Err(e) => return Err(Error::io("list", at(), e)),
-            }
-            if let Some(e) = failure {
-                return Err(Error::io("examine", at(), e));
-            }
-            let opened = match &mut opened {
-                Some(opened) => opened,
-                None => opened.insert(self.topmost(waiting, (layer, node), &dir, attributes)),
-            };
-            if value.as_slice() == b"x" {
-                opened.marked = opened.marked.and(layer);
-            }
-            opened.layers[layer] = Some(dir);
-            if opaque {
-                opened.opaque = true;
-                break;
-            }
-        }
-        Ok(opened.map(|opened| Opened { base_shows: opened.base_shows && !opened.opaque, ..opened }))
-    }
-
-    fn topmost(
-        &self,
-        waiting: &Waiting,
-        (layer, node): (usize, Node),
-        dir: &OwnedFd,
-        attributes: Vec<(CString, Vec<u8>)>,
-    ) -> Opened {
-        Opened {
-            path: waiting.path.clone().into(),
-            node,
-            layer,
-            attributes,
-            opaque: waiting.blocked,
-            flags: node::flags(dir),
-            layers: Default::default(),
-            marked: Layers::default(),
-            base_shows: waiting.base_shows,
-            excluded: self.excluded.get(&*waiting.path).cloned().unwrap_or_default(),
-            length: 0,
-        }
-    }
-
-    /// A directory's attributes that travel, and the value of its opaque mark.
-    #[expect(clippy::type_complexity, reason = "a list and a value")]
-    fn attributes(
-        &self,
-        dir: &OwnedFd,
-        path: &[u8],
-        reader: &mut Reader,
-    ) -> Result<(Vec<(CString, Vec<u8>)>, Vec<u8>)> {
-        let failed = |e| Error::io("read the attributes of", shown(path), e);
-        let bearer = Bearer::Open(std::os::fd::AsFd::as_fd(dir));
-        let list = reader.list(bearer).map_err(failed)?.to_vec();
-        let (mut all, mut opaque) = (Vec::new(), Vec::new());
-        for name in attributes::names(&list) {
-            let fate = attributes::fate(name);
-            match fate {
-                Fate::Stays => continue,
-                Fate::Refused => return Err(refused(&shown(path), name)),
-                Fate::Travels | Fate::Opaque => (),
-            }
-            let Some(value) = reader.get(bearer, name).map_err(failed)? else { continue };
-            if fate == Fate::Opaque {
-                opaque = value.to_vec();
-            } else {
-                all.push((name.to_owned(), value.to_vec()));
-            }
-        }
-        Ok((all, opaque))
-    }
-
     /// Entries of an open directory, as many as are left: several threads take a few in turn.
     fn entries(&self, folder: &Arc<Folder<M>>, local: &mut M::Local) -> Result<()> {
         let total = folder.listing.len();
@@ -424,87 +311,10 @@ impl<'a, M: Maker> Walk<'a, M> {
         })]);
         Ok(())
     }
-
-    fn is_whiteout_by_attribute(
-        &self,
-        folder: &Folder<M>,
-        entry: &Entry,
-        name: &CStr,
-        node: &Node,
-    ) -> Result<bool> {
-        let suspect = M::THOROUGH || folder.opened.marked != Layers::default();
-        if node.kind != NodeKind::File || node.size > 0 || !suspect {
-            return Ok(false);
-        }
-        let dir = std::os::fd::AsFd::as_fd(folder.layer(entry.layer)?);
-        match Reader::default().get(Bearer::Named(dir, name), WHITEOUT) {
-            Ok(value) => Ok(value.is_some()),
-            Err(e) if node::is_gone(&e) => Ok(false),
-            Err(e) => Err(folder.failed("read the attributes of", name, e)),
-        }
-    }
-
-    /// Whether a whiteout in this directory hides anything.
-    fn base_has(&self, folder: &Folder<M>, name: &CStr) -> Result<bool> {
-        if !folder.opened.base_shows {
-            return Ok(false);
-        }
-        let Some(top) = &self.base else { return Ok(true) };
-        let path = &folder.opened.path;
-        let base = folder.base.get_or_init(|| match node::open_below(top, path) {
-            Ok(dir) => Base::Open(dir),
-            Err(e) if node::is_gone(&e) => Base::Missing,
-            // A mount of the running system lies over it, or it can not be read: the whiteout is kept.
-            Err(_) => Base::Unknown,
-        });
-        match base {
-            Base::Missing => Ok(false),
-            Base::Unknown => Ok(true),
-            Base::Open(dir) => match node::look(dir, name) {
-                Ok(_) => Ok(true),
-                Err(e) if node::is_gone(&e) => Ok(false),
-                Err(e) => Err(folder.failed("look in the base for", name, e)),
-            },
-        }
-    }
 }
 
 /// The refusal of an attribute that makes a layer depend on another.
 pub(super) fn refused(path: &Path, attribute: &CStr) -> Error {
     let attribute = attribute.to_string_lossy();
     Error::new(Kind::Refused, format!("cannot copy {}: it bears {attribute}", path.display()))
-}
-
-/// The path of a name in a directory.
-pub(super) fn joined(dir: &[u8], name: &CStr) -> Vec<u8> {
-    let mut path = Vec::with_capacity(dir.len() + 1 + name.count_bytes());
-    path.extend_from_slice(dir);
-    if !dir.is_empty() {
-        path.push(b'/');
-    }
-    path.extend_from_slice(name.to_bytes());
-    path
-}
-
-/// A path for people; the top is `.`.
-pub(super) fn shown(path: &[u8]) -> PathBuf {
-    if path.is_empty() { PathBuf::from(".") } else { PathBuf::from(OsStr::from_bytes(path)) }
-}
-
-/// What is left out, by the directory that it is in.
-fn by_directory(exclude: &[PathBuf]) -> HashMap<Vec<u8>, Vec<Box<[u8]>>> {
-    let mut all: HashMap<Vec<u8>, Vec<Box<[u8]>>> = HashMap::new();
-    for path in exclude {
-        let names: Vec<&[u8]> = path
-            .components()
-            .filter_map(|part| match part {
-                Component::Normal(name) => Some(name.as_bytes()),
-                _ => None,
-            })
-            .collect();
-        if let Some((last, dirs)) = names.split_last() {
-            all.entry(dirs.join(&b'/')).or_default().push((*last).into());
-        }
-    }
-    all
 }
