@@ -51,7 +51,7 @@ fn a_broken_system_is_restored_a_commit_survives_a_reset_and_an_undo_brings_ever
     let (mut guest, _) = boot(&mut machine, "persistent", &[]);
     make_marks(&mut guest);
     guest.succeed(&format!("setfattr -n security.capability -v {NET_RAW} /srv/deep/er/file"));
-    guest.succeed("setfacl -m u:1000:rw /etc/shells && ln /etc/shells /etc/shells.link");
+    guest.succeed("setfacl -m u:1000:rw /srv/deep/er/file && ln /etc/shells /etc/shells.link");
     guest.succeed("overlayctl snapshot create -m 'before the storm' --userdata ticket=7");
     let before = manifest(&mut guest);
     let list = guest.succeed("overlayctl snapshot list");
@@ -62,7 +62,7 @@ fn a_broken_system_is_restored_a_commit_survives_a_reset_and_an_undo_brings_ever
     guest.succeed("overlayctl restore 1 --yes -- /etc/hostname /etc/shells /srv /etc/skel");
     guest.succeed("[ \"$(cat /etc/hostname)\" = appliance ] && [ ! -e /etc/skel/new ]");
     guest.succeed("getfattr -m security.capability /srv/deep/er/file | grep -q capability");
-    guest.succeed("getfacl -n /etc/shells | grep -q user:1000:rw-");
+    guest.succeed("getfacl -n /srv/deep/er/file | grep -q user:1000:rw-");
     assert_marks(&mut guest, Marks::All);
     guest.succeed(
         "overlayctl restore --from base --yes -- /etc/debian_version && ! grep changed /etc/debian_version",
