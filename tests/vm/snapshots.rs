@@ -144,13 +144,13 @@ fn a_volatile_root_keeps_what_is_committed() {
     let (mut guest, root) = boot(&mut machine, "volatile", &words);
     assert_marks(&mut guest, Marks::All);
     assert_eq!((&root["snapshot"], &root["baseline"]), (&1.into(), &1.into()), "{root:#}");
-    guest.succeed("[ ! -e /srv/lost ]; echo more >/srv/more; rm /etc/shells; overlayctl commit -- /srv/more");
+    guest.succeed("[ ! -e /srv/lost ]; echo more >/var/more; rm /etc/shells; overlayctl commit -- /var/more");
     guest.reboot();
     machine.disk.assert_clean();
 
     let (mut guest, _) = boot(&mut machine, "volatile", &words);
     assert_marks(&mut guest, Marks::All);
-    guest.succeed("[ \"$(cat /srv/more)\" = more ]");
+    guest.succeed("[ \"$(cat /var/more)\" = more ]");
     guest.poweroff();
     machine.disk.assert_clean();
 }
