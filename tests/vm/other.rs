@@ -18,7 +18,7 @@ const HEALTHY: &str = "
 ";
 
 fn resets_and_comes_back(guest: &mut Guest) {
-    guest.succeed("echo mine >/srv/data/mine; rm /srv/data/given");
+    guest.succeed("echo mine >/srv/data/mine; rm -f /srv/data/given");
     let said = guest.succeed("overlayctl --overlay data reset --yes");
     assert!(said.contains("data is reset: done."), "{said}");
     guest.succeed("[ -e /srv/data/given ] && [ ! -e /srv/data/mine ]");
