@@ -13,8 +13,12 @@
 
 mod boot;
 mod daemon;
+#[path = "../bus/ear.rs"]
+#[allow(dead_code, reason = "the bench needs a part of what the bus tests need")]
+mod ear;
 mod figures;
 mod initramfs;
+mod job;
 mod machine;
 mod reset;
 mod snapshot;

@@ -1,4 +1,4 @@
-//! The request and the execution of a reset, with few and with many entries in the upper: the cost is to be the same.
+//! The request and the execution of a reset, and of a restore, with few and with many entries in the upper: the cost is to be the same.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use nix::mount::MsFlags;
 use overlayd::config::Mode;
-use overlayd::operation::{self, Asked, Site};
-use overlayd::store::{Layout, read};
+use overlayd::operation::snapshot::{self, Wanted};
+use overlayd::operation::{self, Asked, Site, restore};
+use overlayd::store::Layout;
 
 use crate::boot::{configuration, expect};
 use crate::figures::{Contender, Report, Samples, interleaved};
@@ -19,7 +20,7 @@ use crate::world::{World, text};
 
 const SIZES: [usize; 2] = [100, 200_000];
 const STATE_MIB: u64 = 768;
-const INODES: u64 = 220_000;
+const INODES: u64 = 450_000;
 const ROUNDS: usize = 15;
 /// Deleting is slow; it is here for comparison only.
 const RM_ROUNDS: usize = 5;
@@ -28,6 +29,8 @@ const NEAR_ONE: f64 = 2.0;
 const BY_STORE: &str = "request by overlayctl --store";
 const BY_BUS: &str = "request by overlayctl through the daemon";
 const EXECUTE: &str = "boot that executes it";
+const RESTORE: &str = "request of a restore by overlayctl --store";
+const EXECUTE_RESTORE: &str = "boot that executes a restore";
 const ORDINARY: &str = "boot without a request";
 const REMOVE: &str = "rm -rf of the upper, for comparison";
 
@@ -51,16 +54,28 @@ pub(crate) fn uppers(dir: &Path) -> Vec<Upper> {
 /// Inside the machine: requests without a daemon, and boots with and without one pending.
 pub(crate) fn measure(report: &mut Report, machine: &Machine, uppers: &[Upper]) {
     for upper in uppers {
-        boot(machine, upper, false);
-        machine.offline(&upper.state, |_| fill(&live(&layout()), upper.entries));
+        boot(machine, upper, None, false);
+        machine.offline(&upper.state, |_| {
+            fill(&live(&layout()), upper.entries);
+            snapshot();
+        });
     }
     let by_store: Vec<Contender<'_>> =
-        uppers.iter().map(|u| contender(u, BY_STORE, || request(machine, u))).collect();
-    let execute = uppers.iter().map(|u| contender(u, EXECUTE, || execute(machine, u)));
-    let ordinary = uppers.iter().map(|u| contender(u, ORDINARY, || boot(machine, u, false)));
-    let mut all: Vec<Contender<'_>> = by_store.into_iter().chain(execute).chain(ordinary).collect();
+        uppers.iter().map(|u| contender(u, BY_STORE, || request(machine, u, &["reset"]))).collect();
+    let restore = uppers.iter().map(|u| contender(u, RESTORE, || request(machine, u, &["restore", "1"])));
+    let execute_reset = uppers.iter().map(|u| contender(u, EXECUTE, || execute(machine, u, Back::Reset)));
+    let execute_restore =
+        uppers.iter().map(|u| contender(u, EXECUTE_RESTORE, || execute(machine, u, Back::Restore)));
+    let ordinary = uppers.iter().map(|u| contender(u, ORDINARY, || boot(machine, u, None, true)));
+    let mut all: Vec<Contender<'_>> = by_store
+        .into_iter()
+        .chain(restore)
+        .chain(execute_reset)
+        .chain(execute_restore)
+        .chain(ordinary)
+        .collect();
     let measured = interleaved(ROUNDS, &mut all);
-    tell(report, &measured, &[BY_STORE, EXECUTE]);
+    tell(report, &measured, &[BY_STORE, EXECUTE, RESTORE, EXECUTE_RESTORE]);
     tell_kind(report, &measured, ORDINARY);
 }
 
@@ -112,40 +127,60 @@ fn tell_kind(report: &mut Report, measured: &[(String, Samples)], kind: &str) ->
     ratio
 }
 
-fn boot(machine: &Machine, upper: &Upper, executes: bool) -> Duration {
+fn boot(machine: &Machine, upper: &Upper, back: Option<Back>, filled: bool) -> Duration {
     machine.configure(&configuration(&format!("LABEL={}", upper.label), ""));
     machine.boot(&mut early(), || {
         let told = expect(Mode::Persistent);
-        assert_eq!(told.overlay["root"].executed.is_some(), executes, "{told:?}");
-        assert!(!executes || !Path::new(ROOT).join("d000").exists(), "the reset left files");
+        assert_eq!(told.overlay["root"].executed.is_some(), back.is_some(), "{told:?}");
+        assert_eq!(Path::new(ROOT).join("d000").exists(), filled, "the wrong files");
     })
 }
 
-fn request(machine: &Machine, upper: &Upper) -> Duration {
+fn request(machine: &Machine, upper: &Upper, what: &[&str]) -> Duration {
     machine.offline(&upper.state, |_| {
         let layout = layout();
-        let took = timed(Command::new(TOOL).args(["--store", s(layout.root()), "reset", "--yes"]));
+        let took = timed(Command::new(TOOL).args(["--store", s(layout.root())]).args(what).arg("--yes"));
         operation::cancel(layout.root(), "root").unwrap();
         took
     })
 }
 
+/// Where the boot goes back to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Back {
+    Reset,
+    Restore,
+}
+
 /// Requests, boots, and puts the large upper back for the next round.
-fn execute(machine: &Machine, upper: &Upper) -> Duration {
-    machine.offline(&upper.state, |_| {
-        operation::request_reset(&Site::offline(layout().root()), "root", &Asked { by: "a bench".into() })
-            .unwrap();
+fn execute(machine: &Machine, upper: &Upper, back: Back) -> Duration {
+    let old = machine.offline(&upper.state, |_| {
+        let (site, asked) = (Site::offline(layout().root()), Asked { by: "a bench".into() });
+        match back {
+            Back::Reset => operation::request_reset(&site, "root", &asked),
+            Back::Restore => restore::request(&site, "root", 1, &asked),
+        }
+        .unwrap();
+        current(&layout())
     });
-    let took = boot(machine, upper, true);
+    let took = boot(machine, upper, Some(back), back == Back::Restore);
     machine.offline(&upper.state, |_| {
         let layout = layout();
-        let trash = layout.trash("root");
-        let old = trash.join(&read::trash_entries(&layout, "root").unwrap()[0]);
-        fs::remove_dir(live(&layout)).unwrap();
-        fs::rename(old.join("fs"), live(&layout)).unwrap();
-        fs::remove_dir_all(old).unwrap();
+        let new = current(&layout);
+        assert_ne!(new, old, "the request was not executed");
+        fs::write(layout.current("root"), format!("{old}\n")).unwrap();
+        fs::remove_file(layout.outcome("root")).unwrap();
+        fs::remove_dir_all(layout.generation("root", new)).unwrap();
     });
     took
+}
+
+/// Of all that is live.
+fn snapshot() {
+    let asked = Asked { by: "a bench".into() };
+    let mut go_on = |_| std::ops::ControlFlow::Continue(());
+    snapshot::create(&Site::offline(layout().root()), "root", &Wanted::default(), &asked, &mut go_on)
+        .unwrap();
 }
 
 /// A daemon whose store is this one.
@@ -192,6 +227,9 @@ fn layout() -> Layout {
 
 /// The live upper.
 fn live(layout: &Layout) -> std::path::PathBuf {
-    let current = fs::read_to_string(layout.current("root")).unwrap();
-    layout.upper("root", current.trim().parse().unwrap())
+    layout.upper("root", current(layout))
+}
+
+fn current(layout: &Layout) -> u64 {
+    fs::read_to_string(layout.current("root")).unwrap().trim().parse().unwrap()
 }

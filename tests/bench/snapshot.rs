@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::mount::MsFlags;
 
 use crate::figures::{Report, Samples};
+use crate::job;
 use crate::machine::timed;
 use crate::system::{Loop, attach, run, s, unmount, unmount_all};
 use crate::upper;
@@ -22,6 +23,7 @@ pub(crate) const SIZES: [(usize, usize); 3] = [(500, 11), (20_000, 7), (200_000,
 const MANY: usize = 20_000;
 const TOOL: &str = env!("CARGO_BIN_EXE_overlayctl");
 const OURS: &str = "overlayctl snapshot create";
+const BY_BUS: &str = "… from the D-Bus call to the job's result";
 const CP: &str = "cp -a --reflink=auto";
 const RSYNC: &str = "rsync -aHAX";
 const LINK: &str = "rsync -aHAX --link-dest";
@@ -231,6 +233,11 @@ fn compare(report: &mut Report, rack: &Rack, prepared: &Prepared, rounds: usize)
             in_turn(round, &seconds(place, prepared.flavour), place, &mut second);
             assert!(place.snapshot(2).exists());
         });
+        // On a fresh one: it would find everything in the last snapshot.
+        first.note(BY_BUS, rack.with_copy(prepared, job::create));
+    }
+    if prepared.entries > MANY {
+        cancel(report, rack, prepared, rounds);
     }
     let section =
         |which: &str| format!("{which} snapshot, {} entries, {}", prepared.entries, prepared.flavour.title());
@@ -241,6 +248,19 @@ fn compare(report: &mut Report, rack: &Rack, prepared: &Prepared, rounds: usize)
     };
     first.tell(report, &section("First"), one);
     second.tell(report, &section("Second"), two);
+}
+
+/// Cancels a snapshot at other moments.
+fn cancel(report: &mut Report, rack: &Rack, prepared: &Prepared, rounds: usize) {
+    let moments = (1..=rounds).map(|n| Duration::from_millis(200 * u64::try_from(n).unwrap()));
+    let took: Vec<f64> = moments
+        .filter_map(|after| rack.with_copy(prepared, |place| job::cancel(place, after)))
+        .map(|took| took.as_secs_f64() * 1000.0)
+        .collect();
+    let Some(slowest) = took.iter().copied().max_by(f64::total_cmp) else { return };
+    let section = format!("Cancel, {} entries, {}", prepared.entries, prepared.flavour.title());
+    report.add(&section, "from Cancel to the job's end", "ms", Samples::new(took));
+    report.add_limited(&section, "the slowest", "ms", slowest, 1000.0);
 }
 
 /// A program that runs to its end.

@@ -1,4 +1,4 @@
-//! Power cuts in the boot that executes a reset. Whatever the moment, the next boot ends in the complete new
+//! Power cuts in the boot that executes a reset or a restore. Whatever the moment, the next boot ends in the complete new
 //! state (the request is durable before anything is destroyed), and the request does not fire again.
 
 use crate::checks::{Marks, VERDICT, Verdict, assert_marks, make_marks};
@@ -9,19 +9,29 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The last words before the executor, in initramfs-tools.
 const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
 
+/// What is asked for; both lead to a root without the marks.
+const RESET: &str = "overlayctl reset --yes";
+/// Of a snapshot made before the marks.
+const RESTORE: &str = "overlayctl restore 1 --yes";
+
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_ext4() {
-    cut(StateFs::Ext4, cuts(4, 10));
+    cut(StateFs::Ext4, RESET, cuts(4, 10));
+}
+
+#[test]
+fn power_cuts_while_a_restore_is_executed_on_ext4() {
+    cut(StateFs::Ext4, RESTORE, cuts(2, 5));
 }
 
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_xfs() {
-    cut(StateFs::Xfs, cuts(2, 5));
+    cut(StateFs::Xfs, RESET, cuts(2, 5));
 }
 
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_btrfs() {
-    cut(StateFs::Btrfs, cuts(2, 5));
+    cut(StateFs::Btrfs, RESET, cuts(2, 5));
 }
 
 /// How often: every cut costs two boots, and tests/mounts and tests/crash cut in many more places.
@@ -29,10 +39,10 @@ fn cuts(sample: u32, all: u32) -> u32 {
     if cfg!(feature = "test-full") { all } else { sample }
 }
 
-fn cut(state: StateFs, times: u32) {
-    let name = format!("power-{}", state.word());
+fn cut(state: StateFs, request: &str, times: u32) {
+    let name = format!("power-{}-{}", state.word(), request.split(' ').nth(1).unwrap_or_default());
     let mut machine = Machine::new(&name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, state);
-    let old = arm(&mut machine);
+    let old = arm(&mut machine, request);
     let armed = machine.disk.copy(machine.dir().join("armed.img"));
     let window = time_execution(&mut machine, old);
     let mut chance = Chance::new();
@@ -50,13 +60,16 @@ fn cut(state: StateFs, times: u32) {
     }
 }
 
-/// A machine with changes in its root and a request for a reset, off. Gives back the generation.
-fn arm(machine: &mut Machine) -> i64 {
+/// A machine with changes in its root and a request to leave them, off. Gives back the generation.
+fn arm(machine: &mut Machine, request: &str) -> i64 {
     let mut guest = machine.boot(&[]);
     guest.wait_until_up();
+    if request == RESTORE {
+        guest.succeed("overlayctl snapshot create");
+    }
     make_marks(&mut guest);
     assert_marks(&mut guest, Marks::All);
-    guest.succeed("overlayctl reset --yes");
+    guest.succeed(request);
     guest.poweroff();
     current(machine)
 }
