@@ -64,9 +64,12 @@ impl Recorder {
         WriteLog::read(&self.log)
     }
 
+    /// Asks again and again: a signal that comes between qemu's look at it and its sleep is not heard.
     fn stop(&mut self) {
-        let _ = kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM);
-        let _ = self.daemon.wait();
+        until("qemu-storage-daemon has ended", || {
+            let _ = kill(Pid::from_raw(self.daemon.id().cast_signed()), Signal::SIGTERM);
+            !matches!(self.daemon.try_wait(), Ok(None))
+        });
     }
 }
 
