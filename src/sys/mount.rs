@@ -151,15 +151,25 @@ pub fn follower_namespace() -> Result<()> {
         .map_err(|e| Error::io("make a mount namespace that follows the one at", "/", e))
 }
 
-/// The mount namespace that this thread is in.
-pub fn this_namespace() -> Result<File> {
-    let path = "/proc/thread-self/ns/mnt";
-    File::open(path).map_err(|e| Error::io("open", path, e))
+/// A mount namespace, and the root directory in it.
+#[derive(Debug)]
+pub struct Namespace {
+    namespace: File,
+    root: File,
 }
 
-/// Goes to a mount namespace; the program must have no other thread.
-pub fn enter_namespace(namespace: &File) -> Result<()> {
-    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNS)
+/// The mount namespace that this thread is in.
+pub fn this_namespace() -> Result<Namespace> {
+    let open = |path: &str| File::open(path).map_err(|e| Error::io("open", path, e));
+    Ok(Namespace { namespace: open("/proc/thread-self/ns/mnt")?, root: open("/")? })
+}
+
+/// Goes to a mount namespace; the program must have no other thread. The kernel makes the topmost directory of the
+/// namespace the root: whoever was in a chroot goes back into it.
+pub fn enter_namespace(to: &Namespace) -> Result<()> {
+    nix::sched::setns(&to.namespace, nix::sched::CloneFlags::CLONE_NEWNS)
+        .and_then(|()| nix::unistd::fchdir(&to.root))
+        .and_then(|()| nix::unistd::chroot("."))
         .map_err(|e| Error::io("enter", "a mount namespace", e))
 }
 
