@@ -13,7 +13,7 @@ const MOST_THREADS: usize = 16;
 /// What a thread of the crew needs; the default takes 2 MiB for each.
 const STACK: usize = 512 << 10;
 /// How often the caller hears of the progress.
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(20);
 
 /// Work that waits: `urgent` is done before the rest, and the last of each first.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use crate::sys::{atomic, tree};
 /// A record names so many files that changed while they were copied.
 const UNSTABLE_MAX: usize = 100;
 /// What was made in constant time is counted for at most so long.
-const COUNT_LIMIT: Duration = Duration::from_millis(90);
+const COUNT_LIMIT: Duration = Duration::from_millis(10);
 
 /// What is known before a snapshot is made.
 #[derive(Debug)]
