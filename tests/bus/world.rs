@@ -161,7 +161,15 @@ impl World {
         fs::create_dir(dir.join("run")).unwrap();
         let world = World { dir, bus: None, daemon: None, polkit: None, mounts: Vec::new() };
         world.install_tool();
+        world.keep_what_is_made();
         world
+    }
+
+    /// The store lies on the machine's own disk, and how full that is must not decide which snapshots stay.
+    fn keep_what_is_made(&self) {
+        let dir = self.dir.join("root/usr/lib/overlayd");
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("overlayd.toml"), "[overlay.root.snapshots]\nmin-free = \"0%\"\n").unwrap();
     }
 
     /// The same, with a daemon that stays until the end.
