@@ -34,7 +34,8 @@ BIN            = $(TARGET_DIR)/release
 # Without a toolchain (`sudo make install`): whatever was built.
 EARLY_PROGRAM  = $(or $(if $(HOST_TARGET),$(TARGET_DIR)/$(HOST_TARGET)/early/overlayd-early), \
 	$(firstword $(wildcard $(TARGET_DIR)/*/early/overlayd-early)),overlayd-early)
-EARLY_RUSTFLAGS = -C target-feature=+crt-static -C relocation-model=static
+EARLY_RUSTFLAGS = -C target-feature=+crt-static -C relocation-model=static \
+	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/bin/overlayd-early.ld
 
 INSTALL        = install -D
 INSTALL_FILE   = $(INSTALL) -m 644
