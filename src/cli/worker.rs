@@ -15,6 +15,7 @@ use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
 use crate::operation::{self, Asked, Planned, Site, commit, restore, snapshot};
+use crate::plan::request::Resetting;
 use crate::sys::user;
 
 /// Something to go back to.
@@ -47,7 +48,10 @@ impl<'a> Worker<'a> {
         let place = match &arguments.store {
             Some(store) => Place::Store {
                 site: Site::offline(store),
-                asked: Asked { by: format!("{} via overlayctl --store", user::describe(user::own_uid())) },
+                asked: Asked {
+                    by: format!("{} via overlayctl --store", user::describe(user::own_uid())),
+                    via: None,
+                },
             },
             None => {
                 let interactive = !arguments.no_ask_password;
@@ -64,7 +68,8 @@ impl<'a> Worker<'a> {
         match &self.place {
             Place::Bus { client, .. } => self.ask(client, back, When::DryRun).map(Steps::told),
             Place::Store { site, asked } => match back {
-                Back::Reset => operation::preview_reset(site, self.overlay, asked).map(Steps::from),
+                Back::Reset => operation::preview_reset(site, self.overlay, &Resetting::default(), asked)
+                    .map(Steps::from),
                 Back::Restore(id) => restore::preview(site, self.overlay, id, asked).map(Steps::from),
                 Back::Undo => restore::preview_undo(site, self.overlay, asked).map(Steps::from),
             },
@@ -79,7 +84,7 @@ impl<'a> Worker<'a> {
                 self.ask(client, back, when(now)).map(|done| Requested::told(self.overlay, done))
             }
             Place::Store { site, asked } => self.carry_out(site, asked, &|| match back {
-                Back::Reset => operation::request_reset(site, self.overlay, asked),
+                Back::Reset => operation::request_reset(site, self.overlay, &Resetting::default(), asked),
                 Back::Restore(id) => restore::request(site, self.overlay, id, asked),
                 Back::Undo => restore::request_undo(site, self.overlay, asked),
             }),

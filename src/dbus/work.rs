@@ -87,7 +87,7 @@ impl At<'_> {
     }
 
     fn asked(&self) -> Asked {
-        Asked { by: format!("{} via D-Bus", self.job.by.name) }
+        Asked { by: format!("{} via D-Bus", self.job.by.name), via: None }
     }
 
     fn stage(&self, stage: &'static str) {

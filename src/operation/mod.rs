@@ -39,6 +39,7 @@ use std::time::Duration;
 use crate::config::{self, Mode};
 use crate::error::{Error, Kind, Result};
 use crate::handoff::{self, Handoff, HandoffOverlay};
+use crate::plan::request::Resetting;
 use crate::plan::{self, Step};
 use crate::store::records::RequestRecord;
 use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
@@ -46,10 +47,12 @@ use crate::sys::btrfs;
 use crate::{exec, observe};
 
 /// Who asks, and from where: goes into the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// For people: `root (uid 0) via D-Bus`, `root (uid 0) via overlayctl --store`.
     pub by: String,
+    /// What asked, where it was no person: `factory-reset.target`, `the kernel command line`.
+    pub via: Option<String>,
 }
 
 /// Where an operation finds things.
@@ -80,11 +83,11 @@ pub struct Planned {
 }
 
 /// What a reset of `overlay` would write now, and what the next boot would do. Changes nothing.
-pub fn preview_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Preview> {
+pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Asked) -> Result<Preview> {
     refuse_in_memory(site, overlay, "reset")?;
     let view = open(&site.store)?;
     let now = observe::moment();
-    let planned = plan::request::reset(&view, overlay, &asked.by, &now)?;
+    let planned = plan::request::reset(&view, overlay, wanted, asked, &now)?;
     let base = observe::unknown_base();
     let undo = policy(site, overlay).undo;
     let scene = plan::execute::Scene { base: &base, now: &now, undo, scarce: false };
@@ -102,12 +105,12 @@ pub struct Preview {
 }
 
 /// Asks for a reset of `overlay` at the next boot. Asking twice succeeds and changes nothing.
-pub fn request_reset(site: &Site, overlay: &str, asked: &Asked) -> Result<Planned> {
+pub fn request_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Asked) -> Result<Planned> {
     refuse_in_memory(site, overlay, "reset")?;
     let layout = Layout::new(&site.store);
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
-    let planned = plan::request::reset(&view, overlay, &asked.by, &observe::moment())?;
+    let planned = plan::request::reset(&view, overlay, wanted, asked, &observe::moment())?;
     exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
 }

@@ -108,7 +108,7 @@ pub fn paths(
 
 fn plan(site: &Site, view: &StoreView, overlay: &str, id: u64, asked: &Asked) -> Result<Planned> {
     if !is_volatile(site, overlay)? {
-        return ask::restore(view, overlay, id, &asked.by, &observe::moment());
+        return ask::restore(view, overlay, id, asked, &observe::moment());
     }
     let state = live::state(site, view, overlay)?;
     execute::usable(&state, id)?;
@@ -127,7 +127,7 @@ fn plan(site: &Site, view: &StoreView, overlay: &str, id: u64, asked: &Asked) ->
 }
 
 fn plan_undo(site: &Site, view: &StoreView, overlay: &str, asked: &Asked) -> Result<Planned> {
-    ask::undo(view, overlay, policy(site, overlay).undo, &asked.by, &observe::moment())
+    ask::undo(view, overlay, policy(site, overlay).undo, asked, &observe::moment())
 }
 
 /// The steps of the next boot; none if there is no request for it.

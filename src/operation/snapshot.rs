@@ -129,7 +129,7 @@ pub fn request(site: &Site, overlay: &str, wanted: &Wanted, commit: bool, asked:
         Sealing { description: wanted.description.clone(), userdata: wanted.userdata.clone(), commit };
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
-    let planned = request::snapshot(&view, overlay, &sealing, &asked.by, &observe::moment())?;
+    let planned = request::snapshot(&view, overlay, &sealing, asked, &observe::moment())?;
     exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
 }

@@ -345,7 +345,8 @@ fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: &Moment) ->
         snapshot: None,
         from_generation: from,
         to_generation: to,
-        undo_generation: None,
-        undo_since: None,
+        via: request.via.clone(),
+        level: request.level,
+        ..OutcomeRecord::default()
     }
 }

@@ -6,8 +6,8 @@ use super::{Refusal, Step, execute, retain};
 use crate::config::Undo;
 use crate::error::{Error, Kind, Result};
 use crate::observe::Moment;
-use crate::operation::Planned;
-use crate::store::records::{Action, RECORD_VERSION, RequestRecord};
+use crate::operation::{Asked, Planned};
+use crate::store::records::{Action, Level, RECORD_VERSION, RequestRecord};
 use crate::store::{OverlayView, StoreView};
 
 /// What the record of a sealed snapshot shall say.
@@ -21,27 +21,45 @@ pub struct Sealing {
     pub commit: bool,
 }
 
-/// The steps of asking for a reset to the baseline. The same request twice is no step.
-pub fn reset(view: &StoreView, overlay: &str, by: &str, now: &Moment) -> Result<Planned> {
+/// How far a reset shall go, and what it shall keep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resetting {
+    /// How far.
+    pub level: Level,
+    /// Patterns of what is kept, besides what the configuration says.
+    pub keep: Vec<String>,
+    /// Keep nothing of what the configuration says.
+    pub drop_kept: bool,
+}
+
+/// The steps of asking for a reset. The same request twice is no step; one that goes further takes the place of a milder.
+pub fn reset(
+    view: &StoreView,
+    overlay: &str,
+    wanted: &Resetting,
+    asked: &Asked,
+    now: &Moment,
+) -> Result<Planned> {
     find(view, overlay)?;
-    ask(view, overlay, RequestRecord { action: Action::Reset, ..blank(by, now) })
+    let Resetting { level, keep, drop_kept } = wanted.clone();
+    ask(view, overlay, RequestRecord { action: Action::Reset, level, keep, drop_kept, ..blank(asked, now) })
 }
 
 /// The steps of asking for a new generation on snapshot `id`.
-pub fn restore(view: &StoreView, overlay: &str, id: u64, by: &str, now: &Moment) -> Result<Planned> {
+pub fn restore(view: &StoreView, overlay: &str, id: u64, asked: &Asked, now: &Moment) -> Result<Planned> {
     execute::usable(find(view, overlay)?, id)?;
-    ask(view, overlay, RequestRecord { action: Action::Restore, snapshot: Some(id), ..blank(by, now) })
+    ask(view, overlay, RequestRecord { action: Action::Restore, snapshot: Some(id), ..blank(asked, now) })
 }
 
 /// The steps of asking for the generation before. `undo` is what the configuration says of its retention.
-pub fn undo(view: &StoreView, overlay: &str, undo: Undo, by: &str, now: &Moment) -> Result<Planned> {
+pub fn undo(view: &StoreView, overlay: &str, undo: Undo, asked: &Asked, now: &Moment) -> Result<Planned> {
     let state = find(view, overlay)?;
     let target = match &state.request {
         // Asked for already: what was retained then is so until it is carried out.
         Some(Ok(pending)) if pending.action == Action::Undo => pending.generation,
         _ => Some(retain::undo_target(state, undo, now)?),
     };
-    ask(view, overlay, RequestRecord { action: Action::Undo, generation: target, ..blank(by, now) })
+    ask(view, overlay, RequestRecord { action: Action::Undo, generation: target, ..blank(asked, now) })
 }
 
 /// The steps of asking for a snapshot that is made of the upper as a whole. Constant cost, and so only of a
@@ -50,7 +68,7 @@ pub fn snapshot(
     view: &StoreView,
     overlay: &str,
     wanted: &Sealing,
-    by: &str,
+    asked: &Asked,
     now: &Moment,
 ) -> Result<Planned> {
     let state = find(view, overlay)?;
@@ -65,7 +83,7 @@ pub fn snapshot(
         description: Some(wanted.description.clone()).filter(|d| !d.is_empty()),
         commit: wanted.commit,
         userdata: wanted.userdata.clone(),
-        ..blank(by, now)
+        ..blank(asked, now)
     };
     let mut planned = ask(view, overlay, request)?;
     if !planned.steps.is_empty() {
@@ -97,11 +115,12 @@ pub fn find<'a>(view: &'a StoreView, overlay: &str) -> Result<&'a OverlayView> {
     })
 }
 
-fn blank(by: &str, now: &Moment) -> RequestRecord {
+fn blank(asked: &Asked, now: &Moment) -> RequestRecord {
     RequestRecord {
         version: RECORD_VERSION,
         id: now.random.clone(),
-        requested_by: by.to_owned(),
+        requested_by: asked.by.clone(),
+        via: asked.via.clone(),
         requested_at: now.unix,
         boot: now.boot.clone(),
         ..RequestRecord::default()
@@ -115,7 +134,7 @@ fn ask(view: &StoreView, overlay: &str, wanted: RequestRecord) -> Result<Planned
         Some(Ok(pending)) if pending.store == view.record.uuid && same(pending, &wanted) => {
             Ok(Planned { request: pending.clone(), steps: Vec::new() })
         }
-        Some(Ok(pending)) => Err(Refusal::new(
+        Some(Ok(pending)) if !goes_further(&wanted, pending) => Err(Refusal::new(
             Kind::RebootPending,
             format!(
                 "another request waits for the next boot: {}, by {}",
@@ -126,7 +145,7 @@ fn ask(view: &StoreView, overlay: &str, wanted: RequestRecord) -> Result<Planned
         )
         .into()),
         Some(Err(damage)) => Err(damaged_request(damage)),
-        None => {
+        Some(Ok(_)) | None => {
             let request = RequestRecord {
                 store: view.record.uuid.clone(),
                 from: state.current.as_ref().ok().copied().flatten(),
@@ -137,10 +156,17 @@ fn ask(view: &StoreView, overlay: &str, wanted: RequestRecord) -> Result<Planned
     }
 }
 
+/// Whether both are resets, and the wanted one leaves less than the pending one.
+fn goes_further(wanted: &RequestRecord, pending: &RequestRecord) -> bool {
+    let resets = [wanted, pending].iter().all(|request| request.action == Action::Reset);
+    resets && wanted.level > pending.level
+}
+
 fn same(a: &RequestRecord, b: &RequestRecord) -> bool {
     a.action == b.action
         && (a.snapshot, a.generation, a.commit) == (b.snapshot, b.generation, b.commit)
         && (&a.description, &a.userdata) == (&b.description, &b.userdata)
+        && (a.level, &a.keep, a.drop_kept) == (b.level, &b.keep, b.drop_kept)
 }
 
 /// `reset`, `restore of snapshot 3`, …
@@ -148,6 +174,7 @@ pub fn described(request: &RequestRecord) -> String {
     let word = request.action.word();
     match (request.action, request.snapshot, request.generation) {
         (Action::Restore, Some(id), _) => format!("{word} of snapshot {id}"),
+        (Action::Reset, ..) if request.level != Level::Baseline => format!("{} {word}", request.level.word()),
         (Action::Undo, _, Some(number)) => format!("{word} to generation {number}"),
         _ => word.to_owned(),
     }

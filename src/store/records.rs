@@ -108,6 +108,37 @@ impl Action {
     }
 }
 
+/// How far a reset goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// To the baseline; what was left is retained for an undo.
+    #[default]
+    Baseline,
+    /// To the bare image: no snapshot, no baseline, no other generation stays.
+    Factory,
+    /// The state device is erased, and made anew.
+    Wipe,
+}
+
+impl Level {
+    /// Every level, the mildest first.
+    pub const ALL: [Level; 3] = [Level::Baseline, Level::Factory, Level::Wipe];
+
+    /// The word used in records, on the bus and in the configuration.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Baseline => "baseline",
+            Level::Factory => "factory",
+            Level::Wipe => "wipe",
+        }
+    }
+
+    /// The level that `word` names.
+    pub fn of(word: &str) -> Option<Level> {
+        Level::ALL.into_iter().find(|level| level.word() == word)
+    }
+}
+
 /// `request.toml`: something to be done at the next boot, once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RequestRecord {
@@ -137,6 +168,14 @@ pub struct RequestRecord {
     pub commit: bool,
     /// `snapshot`: what its record shall say.
     pub userdata: BTreeMap<String, String>,
+    /// How it was asked, in one or a few words for people: `overlayctl`, `the kernel command line`; none: not known.
+    pub via: Option<String>,
+    /// `reset`: how far.
+    pub level: Level,
+    /// `reset`: patterns of what is kept, besides what the configuration says.
+    pub keep: Vec<String>,
+    /// `reset`: what the configuration says is kept is not.
+    pub drop_kept: bool,
 }
 
 /// `outcome.toml`: how the last executed request ended. It survives the reset.
@@ -170,7 +209,26 @@ pub struct OutcomeRecord {
     pub undo_generation: Option<u64>,
     /// Since when that one is retained, Unix time in seconds.
     pub undo_since: Option<u64>,
+    /// How it was asked; see [`RequestRecord::via`].
+    pub via: Option<String>,
+    /// Of a reset: how far it went.
+    pub level: Level,
+    /// Of a reset: what was kept, as paths from the root; at most [`KEPT_MAX`] of them.
+    pub kept: Vec<String>,
+    /// How many were kept in all.
+    pub kept_count: Option<u64>,
+    /// Of a reset: patterns of the keep-list that matched nothing.
+    pub unmatched: Vec<String>,
+    /// Of a reset to the bare image: `erasing` while what was given up is being deleted, then `complete`.
+    pub erasure: Option<String>,
+    /// Of the same: whether what was given up can not be had back by any means: `yes`, `no` or `unknown`.
+    pub secure: Option<String>,
+    /// Why.
+    pub secure_why: Option<String>,
 }
+
+/// So many kept paths are named in an outcome.
+pub const KEPT_MAX: usize = 100;
 
 impl Record for StoreRecord {
     fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
@@ -227,6 +285,10 @@ impl Record for RequestRecord {
         maybe_number(io, "generation", &mut self.generation)?;
         maybe_text(io, "description", &mut self.description)?;
         io.flag("commit", &mut self.commit)?;
+        maybe_text(io, "via", &mut self.via)?;
+        level(io, &mut self.level)?;
+        maybe_texts(io, "keep", &mut self.keep)?;
+        io.flag("drop-kept", &mut self.drop_kept)?;
         map(io, "userdata", &mut self.userdata)
     }
 }
@@ -246,13 +308,29 @@ impl Record for OutcomeRecord {
         maybe_number(io, "from-generation", &mut self.from_generation)?;
         io.number("to-generation", &mut self.to_generation)?;
         maybe_number(io, "undo-generation", &mut self.undo_generation)?;
-        maybe_number(io, "undo-since", &mut self.undo_since)
+        maybe_number(io, "undo-since", &mut self.undo_since)?;
+        maybe_text(io, "via", &mut self.via)?;
+        level(io, &mut self.level)?;
+        maybe_texts(io, "kept", &mut self.kept)?;
+        maybe_number(io, "kept-count", &mut self.kept_count)?;
+        maybe_texts(io, "unmatched", &mut self.unmatched)?;
+        maybe_text(io, "erasure", &mut self.erasure)?;
+        maybe_text(io, "secure", &mut self.secure)?;
+        maybe_text(io, "secure-why", &mut self.secure_why)
     }
 }
 
 fn action(io: &mut dyn Fields, value: &mut Action) -> Result<()> {
     let all = [Action::Reset, Action::Restore, Action::Undo, Action::Snapshot];
     codec::word(io, "action", value, &all, Action::word)
+}
+
+/// Missing for the mildest.
+fn level(io: &mut dyn Fields, value: &mut Level) -> Result<()> {
+    match io.has("level", *value != Level::Baseline) {
+        true => codec::word(io, "level", value, &Level::ALL, Level::word),
+        false => Ok(()),
+    }
 }
 
 /// The first field of a record: one from the future is refused before its unknown content is looked at.

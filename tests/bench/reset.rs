@@ -155,9 +155,9 @@ enum Back {
 /// Requests, boots, and puts the large upper back for the next round.
 fn execute(machine: &Machine, upper: &Upper, back: Back) -> Duration {
     let old = machine.offline(&upper.state, |_| {
-        let (site, asked) = (Site::offline(layout().root()), Asked { by: "a bench".into() });
+        let (site, asked) = (Site::offline(layout().root()), Asked { by: "a bench".into(), via: None });
         match back {
-            Back::Reset => operation::request_reset(&site, "root", &asked),
+            Back::Reset => operation::request_reset(&site, "root", &Default::default(), &asked),
             Back::Restore => restore::request(&site, "root", 1, &asked),
         }
         .unwrap();
@@ -177,7 +177,7 @@ fn execute(machine: &Machine, upper: &Upper, back: Back) -> Duration {
 
 /// Of all that is live.
 fn snapshot() {
-    let asked = Asked { by: "a bench".into() };
+    let asked = Asked { by: "a bench".into(), via: None };
     let mut go_on = |_| std::ops::ControlFlow::Continue(());
     snapshot::create(&Site::offline(layout().root()), "root", &Wanted::default(), &asked, &mut go_on)
         .unwrap();

@@ -170,7 +170,9 @@ fn undo(machine: &Machine, watch: &mut dyn Watch) {
 }
 
 fn reset(machine: &Machine, watch: &mut dyn Watch) {
-    by_boot(machine, watch, |site| drop(operation::request_reset(site, "root", &asked()).unwrap()));
+    by_boot(machine, watch, |site| {
+        drop(operation::request_reset(site, "root", &Default::default(), &asked()).unwrap())
+    });
 }
 
 fn seal(machine: &Machine, watch: &mut dyn Watch) {
@@ -248,7 +250,7 @@ fn evidence(machine: &Machine) -> Evidence {
 }
 
 pub(crate) fn asked() -> Asked {
-    Asked { by: "a test".into() }
+    Asked { by: "a test".into(), via: None }
 }
 
 pub(crate) fn wanted(description: &str) -> Wanted {

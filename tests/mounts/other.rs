@@ -248,7 +248,7 @@ impl Daemon {
     }
 
     fn ask_reset(&self) -> overlayd::Result<Planned> {
-        operation::request_reset(&self.site, "data", &asked())
+        operation::request_reset(&self.site, "data", &Default::default(), &asked())
     }
 
     fn undo(&self) -> overlayd::Result<Planned> {
@@ -276,7 +276,7 @@ impl Daemon {
 }
 
 fn asked() -> Asked {
-    Asked { by: "a test".into() }
+    Asked { by: "a test".into(), via: None }
 }
 
 fn names(directory: &Path) -> Vec<String> {

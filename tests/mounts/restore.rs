@@ -10,18 +10,19 @@ use overlayd::store::{Layout, OverlayView, read, write};
 
 use crate::reset::{fill, live_in};
 use crate::rig::{Rig, manifest, run, s};
+use crate::snapshots::asked;
 
 pub(crate) fn ask_restore(rig: &Rig, id: u64) {
-    rig.ask(|view, now| request::restore(view, "root", id, "a test", now));
+    rig.ask(|view, now| request::restore(view, "root", id, &asked(), now));
 }
 
 pub(crate) fn ask_undo(rig: &Rig) {
-    rig.ask(|view, now| request::undo(view, "root", Undo::Always, "a test", now));
+    rig.ask(|view, now| request::undo(view, "root", Undo::Always, &asked(), now));
 }
 
 pub(crate) fn ask_seal(rig: &Rig, commit: bool) {
     let wanted = Sealing { description: "whole".into(), userdata: [("k".into(), "v".into())].into(), commit };
-    rig.ask(|view, now| request::snapshot(view, "root", &wanted, "a test", now));
+    rig.ask(|view, now| request::snapshot(view, "root", &wanted, &asked(), now));
 }
 
 pub(crate) fn state(layout: &Layout) -> OverlayView {
@@ -125,7 +126,7 @@ fn seals(fstype: &str) {
             &read::load(layout).unwrap(),
             "root",
             &Sealing::default(),
-            "a test",
+            &asked(),
             &overlayd::observe::moment(),
         );
         assert!(again.unwrap_err().to_string().contains("stands on snapshot 1"));

@@ -153,9 +153,9 @@ impl Rig {
     /// Asks for a reset, offline.
     pub(crate) fn request_reset(&self) {
         self.offline(|layout| {
-            let asked = overlayd::operation::Asked { by: "a test".into() };
+            let asked = overlayd::operation::Asked { by: "a test".into(), via: None };
             let site = overlayd::operation::Site::offline(layout.root());
-            overlayd::operation::request_reset(&site, "root", &asked).unwrap();
+            overlayd::operation::request_reset(&site, "root", &Default::default(), &asked).unwrap();
         });
     }
 

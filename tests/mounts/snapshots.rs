@@ -21,7 +21,7 @@ pub(crate) fn on(_: Progress) -> ControlFlow<()> {
 }
 
 pub(crate) fn asked() -> Asked {
-    Asked { by: "a test".into() }
+    Asked { by: "a test".into(), via: None }
 }
 
 fn named(description: &str) -> Wanted {
@@ -168,7 +168,7 @@ fn commits(fstype: &str) {
     assert_eq!(commit_all(&rig).unwrap().id, 1);
     assert_eq!(commit_all(&rig).unwrap_err().kind(), Kind::NothingToDo, "the same again");
     destroy(&rig);
-    operation::request_reset(&live(&rig), "root", &asked()).unwrap();
+    operation::request_reset(&live(&rig), "root", &Default::default(), &asked()).unwrap();
     let root = rig.reboot().overlay["root"].clone();
     assert_eq!((root.generation, root.snapshot), (Some(2), Some(1)));
     assert_eq!(manifest(&rig.sysroot), before, "a reset goes back to what was committed");
@@ -182,7 +182,7 @@ fn commits(fstype: &str) {
     let view = read::load(&layout()).unwrap();
     assert_eq!(view.overlays["root"].baseline.as_ref().unwrap(), &Some(made.id));
     destroy(&rig);
-    operation::request_reset(&live(&rig), "root", &asked()).unwrap();
+    operation::request_reset(&live(&rig), "root", &Default::default(), &asked()).unwrap();
     rig.reboot();
     assert_eq!(manifest(&rig.sysroot), later);
 }
@@ -229,7 +229,7 @@ fn a_commit_of_paths_holds_these_on_the_baseline() {
     ] {
         assert_eq!(commit_paths(&rig, &bad).unwrap_err().kind(), kind, "{bad:?}");
     }
-    operation::request_reset(&live(&rig), "root", &asked()).unwrap();
+    operation::request_reset(&live(&rig), "root", &Default::default(), &asked()).unwrap();
     let root = rig.reboot().overlay["root"].clone();
     assert_eq!(root.snapshot, Some(second.id));
     assert_eq!(fs::read_to_string(rig.path("etc/one")).unwrap(), "1", "as it was committed");
@@ -430,7 +430,7 @@ fn a_second_one_is_told_who_is_at_what() {
     fs::write(rig.path("etc/one"), "1").unwrap();
     let site = live(&rig);
     let mut told = Vec::new();
-    snapshot::create(&site, "root", &named(""), &Asked { by: "anna".into() }, &mut |_| {
+    snapshot::create(&site, "root", &named(""), &Asked { by: "anna".into(), via: None }, &mut |_| {
         if told.is_empty() {
             told.push(commit::commit(&site, "root", &named(""), &[], &asked(), &mut on).unwrap_err());
             told.push(snapshot::delete(&site, "root", 1, &asked()).unwrap_err());
@@ -490,7 +490,10 @@ fn a_volatile_root_is_committed_to_the_store() {
     // There is no generation to restore or to undo: the baseline moves.
     let planned = restore::request(&live(&rig), "root", made.id, &asked()).unwrap();
     assert!(planned.request.id.is_empty() && planned.steps.len() == 1, "{planned:?}");
-    assert_eq!(kind(operation::request_reset(&live(&rig), "root", &asked())), Kind::Refused);
+    assert_eq!(
+        kind(operation::request_reset(&live(&rig), "root", &Default::default(), &asked())),
+        Kind::Refused
+    );
     assert_eq!(kind(restore::request_undo(&live(&rig), "root", &asked())), Kind::Refused);
     assert_eq!(kind(snapshot::request(&live(&rig), "root", &named(""), false, &asked())), Kind::Refused);
     assert_eq!(rig.reboot().overlay["root"].snapshot, Some(made.id));

@@ -10,12 +10,14 @@ use crate::logging::message_id;
 use crate::operation::snapshot::Wanted;
 use crate::operation::{self, Planned, restore, snapshot, switch};
 use crate::plan::Step;
+use crate::plan::request::Resetting;
 
 const STAGE: &str = "requesting";
 
 pub(super) fn reset(at: &At<'_>) -> Result<Details> {
     at.stage(STAGE);
-    let planned = at.carry_out(&|| operation::request_reset(at.site, at.overlay(), &at.asked()))?;
+    let planned = at
+        .carry_out(&|| operation::request_reset(at.site, at.overlay(), &Resetting::default(), &at.asked()))?;
     tracing::info!(
         message_id = message_id::RESET_REQUESTED,
         operation = "reset",
@@ -108,7 +110,7 @@ fn written(at: &At<'_>, planned: Planned) -> Details {
 }
 
 pub(super) fn preview_reset(at: &At<'_>) -> Result<Details> {
-    let preview = operation::preview_reset(at.site, at.overlay(), &at.asked())?;
+    let preview = operation::preview_reset(at.site, at.overlay(), &Resetting::default(), &at.asked())?;
     Ok(plans(&preview.now, &preview.at_boot, Vec::new()))
 }
 
