@@ -1,6 +1,7 @@
 //! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
 
 pub mod boot;
+pub mod erasure;
 pub mod execute;
 pub mod mount;
 mod persistent;
