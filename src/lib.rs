@@ -34,6 +34,7 @@ pub mod early;
 pub mod error;
 pub mod exec;
 pub mod handoff;
+pub mod keep;
 #[cfg(feature = "host")]
 pub mod layer;
 pub mod logging;

@@ -29,19 +29,28 @@ pub fn read_all(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
     paths(root).into_iter().filter_map(|path| read_one(root, path, problems)).collect()
 }
 
+/// The lists of what a reset keeps, `keep.d/*.conf`, below `root`: found and masked as drop-ins are.
+pub fn read_keep_lists(root: &Path, problems: &mut Vec<Problem>) -> Vec<File> {
+    dropins(root, "keep.d", "conf").into_iter().filter_map(|path| read_one(root, path, problems)).collect()
+}
+
 fn paths(root: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = DIRECTORIES.iter().map(|d| Path::new(d).join("overlayd.toml")).collect();
+    paths.extend(dropins(root, "overlayd.toml.d", "toml"));
+    paths
+}
+
+fn dropins(root: &Path, directory: &str, extension: &str) -> Vec<PathBuf> {
     let mut dropins: BTreeMap<OsString, PathBuf> = BTreeMap::new();
-    for directory in DIRECTORIES {
-        let directory = Path::new(directory).join("overlayd.toml.d");
+    for above in DIRECTORIES {
+        let directory = Path::new(above).join(directory);
         for name in inroot::list(root, &directory).unwrap_or_default() {
-            if Path::new(&name).extension().is_some_and(|e| e == "toml") {
+            if Path::new(&name).extension().is_some_and(|e| e == extension) {
                 dropins.insert(name.clone(), directory.join(name));
             }
         }
     }
-    paths.extend(dropins.into_values());
-    paths
+    dropins.into_values().collect()
 }
 
 fn read_one(root: &Path, path: PathBuf, problems: &mut Vec<Problem>) -> Option<File> {

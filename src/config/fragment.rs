@@ -8,6 +8,7 @@ use super::keys::{self, KEYS};
 use super::load::Problem;
 use super::values;
 use crate::error::{Place, line_of};
+use crate::keep::Pattern;
 use crate::store::layout::is_overlay_name;
 
 /// One value that somebody set.
@@ -105,6 +106,7 @@ impl Reader<'_> {
         };
         let (text, wanted) = match known.kind {
             keys::Kind::Number => (value.get_ref().as_integer().and_then(decimal), "a number"),
+            keys::Kind::Patterns => return self.patterns(key, line, value),
             _ => (value.get_ref().as_str().map(str::to_owned), "a string"),
         };
         let Some(text) = text else {
@@ -118,6 +120,34 @@ impl Reader<'_> {
             }
             Err(why) => self.problem_at(Some(line), key, &why, None),
         }
+    }
+
+    /// Each string that is a pattern; what is wrong with another is told with its own line.
+    fn patterns(&mut self, key: &str, line: usize, value: &Spanned<DeValue<'_>>) {
+        let Some(array) = value.get_ref().as_array() else {
+            let found = article(value.get_ref().type_str());
+            return self.problem_at(
+                Some(line),
+                key,
+                &format!("expected an array of strings, found {found}"),
+                None,
+            );
+        };
+        let mut texts = Vec::new();
+        for item in array {
+            let line = line_of(self.text, item.span().start);
+            let checked = match item.get_ref().as_str() {
+                Some(text) => Pattern::parse(text).map(|_| texts.push(text)),
+                None => Err(format!("expected a string, found {}", article(item.get_ref().type_str()))),
+            };
+            checked.unwrap_or_else(|why| self.problem_at(Some(line), key, &why, None));
+        }
+        let place = Place { path: self.name.to_owned(), line: Some(line) };
+        self.entries.push(Entry {
+            key: key.to_owned(),
+            value: texts.join("\n"),
+            origin: Origin::File(place),
+        });
     }
 
     fn problem_at(&mut self, line: Option<usize>, key: &str, message: &str, hint: Option<String>) {
@@ -211,6 +241,33 @@ mod tests {
         );
         assert_eq!(read("[overlay.root.snapshots]\nlimit = -1\n").1.len(), 1);
         assert_eq!(read("[overlay.root.rest]\nundo = \"never\"\n").1.len(), 1);
+    }
+
+    #[test]
+    fn patterns_are_an_array() {
+        let (entries, problems) =
+            read("[overlay.root.reset]\nlevel = \"wipe\"\nkeep = [\n  \"/etc/machine-id\",\n  \"!/x\",\n]\n");
+        assert!(problems.is_empty(), "{problems:?}");
+        let keep = entries.iter().find(|e| e.key == "overlay.root.reset.keep").unwrap();
+        assert_eq!(
+            (keep.value.as_str(), keep.origin.to_string().as_str()),
+            ("/etc/machine-id\n!/x", "x.toml:3")
+        );
+        let (entries, problems) = read("[overlay.root.reset]\nkeep = [\n  \"/a\",\n  \"b\",\n  3,\n]\n");
+        assert_eq!(entries[0].value, "/a");
+        assert!(
+            problems[0].starts_with("x.toml:4: overlay.root.reset.keep: \"b\" is not absolute"),
+            "{problems:?}"
+        );
+        assert_eq!(problems[1], "x.toml:5: overlay.root.reset.keep: expected a string, found an integer");
+        let (_, problems) = read("[overlay.root.reset]\nkeep = \"/a\"\nlevel = \"all\"\n");
+        assert_eq!(
+            problems,
+            [
+                "x.toml:2: overlay.root.reset.keep: expected an array of strings, found a string",
+                "x.toml:3: overlay.root.reset.level: \"all\" is not one of baseline, factory, wipe",
+            ]
+        );
     }
 
     #[test]

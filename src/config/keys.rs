@@ -23,6 +23,8 @@ pub enum Kind {
     Number,
     /// `0%` to `100%`.
     Percent,
+    /// Patterns of paths, written as an array of strings; as text, one a line.
+    Patterns,
 }
 
 /// One key.
@@ -40,6 +42,7 @@ pub struct Key {
 
 const MODES: &[&str] = &["persistent", "volatile", "read-only", "off"];
 const FALLBACKS: &[&str] = &["volatile", "read-only", "fail"];
+const LEVELS: &[&str] = &["baseline", "factory", "wipe"];
 /// Filesystems that the store is tested on.
 pub const STATE_FSTYPES: &[&str] = &["auto", "ext4", "xfs", "btrfs"];
 
@@ -58,6 +61,8 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.size", Kind::Size, "50%", "size"),
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
     key("overlay.*.reset.undo", Kind::Undo, "7d", ""),
+    key("overlay.*.reset.level", Kind::Choice(LEVELS), "factory", ""),
+    key("overlay.*.reset.keep", Kind::Patterns, "", ""),
     key("overlay.*.snapshots.limit", Kind::Number, "10", ""),
     key("overlay.*.snapshots.min-free", Kind::Percent, "10%", ""),
 ];

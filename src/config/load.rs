@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::files::{self, File};
 use super::fragment::{self, Entry, Origin};
-use super::keys::{self, KEYS, Key};
+use super::kept;
+use super::keys::{self, KEYS, Key, Kind};
 use super::settings::{self, Config};
 use crate::cmdline;
 use crate::error::Place;
@@ -63,12 +64,16 @@ pub fn load(root: &Path, cmdline: &str) -> Loaded {
     if !base.join("usr").exists() {
         let mut problems = Vec::new();
         let files = files::read_all(root, &mut problems);
-        return merge(&files, cmdline, problems);
+        let lists = files::read_keep_lists(root, &mut problems);
+        return merge(&files, &lists, cmdline, problems);
     }
     let mut problems = Vec::new();
     let own = files::read_all(&base, &mut problems);
-    let merged = files::read_all(root, &mut Vec::new());
-    Loaded { warnings: not_read_at_boot(&own, &merged), ..merge(&own, cmdline, problems) }
+    let lists = files::read_keep_lists(&base, &mut problems);
+    let mut merged = files::read_all(root, &mut Vec::new());
+    merged.extend(files::read_keep_lists(root, &mut Vec::new()));
+    let warnings = not_read_at_boot(&[own.as_slice(), &lists].concat(), &merged);
+    Loaded { warnings, ..merge(&own, &lists, cmdline, problems) }
 }
 
 /// Policy belongs to the image: files that only the merged tree has, or has otherwise, have no effect at boot.
@@ -92,13 +97,14 @@ pub fn load_at_boot(initramfs: &Path, base: &Path, cmdline: &str) -> Loaded {
     let mut problems = Vec::new();
     let carried = files::read_all(initramfs, &mut Vec::new());
     let own = files::read_all(base, &mut problems);
+    let lists = files::read_keep_lists(base, &mut problems);
     // An unchanged copy in the initramfs says nothing of its own, and a problem in it would be told twice.
     let mut all: Vec<File> = carried.into_iter().filter(|f| !own.iter().any(|o| o.name == f.name)).collect();
     all.extend(own);
-    merge(&all, cmdline, problems)
+    merge(&all, &lists, cmdline, problems)
 }
 
-fn merge(files: &[File], cmdline: &str, mut problems: Vec<Problem>) -> Loaded {
+fn merge(files: &[File], lists: &[File], cmdline: &str, mut problems: Vec<Problem>) -> Loaded {
     let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     let mut set = |list: Vec<Entry>| entries.extend(list.into_iter().map(|e| (e.key.clone(), e)));
     for file in files {
@@ -106,8 +112,10 @@ fn merge(files: &[File], cmdline: &str, mut problems: Vec<Problem>) -> Loaded {
     }
     let words = cmdline::parse(cmdline, &mut problems);
     set(words);
-    let config = settings::build(&entries, &mut problems);
-    Loaded { values: shown(&entries, &config), config, problems, warnings: Vec::new() }
+    let mut config = settings::build(&entries, &mut problems);
+    let mut values = shown(&entries, &config);
+    values.extend(kept::add(&mut config, lists, &mut problems));
+    Loaded { values, config, problems, warnings: Vec::new() }
 }
 
 fn shown(entries: &BTreeMap<String, Entry>, config: &Config) -> Vec<Shown> {
@@ -117,6 +125,7 @@ fn shown(entries: &BTreeMap<String, Entry>, config: &Config) -> Vec<Shown> {
             Some(entry) => (entry.value.clone(), entry.origin.clone()),
             None => (key.default.to_owned(), Origin::Default),
         };
+        let value = if key.kind == Kind::Patterns { kept::array(value.lines()) } else { value };
         Shown { key: name, value, source: origin.to_string() }
     };
     let mut values: Vec<Shown> = KEYS.iter().map(|key| one(key, "root")).collect();
@@ -154,7 +163,7 @@ mod tests {
             file("/a", "[state]\ndevice = \"LABEL=a\"\ntimeout = \"1s\"\n"),
             file("/b", "[state]\ndevice = \"LABEL=b\"\n"),
         ];
-        let loaded = merge(&files, "quiet overlayd.timeout=3s", Vec::new());
+        let loaded = merge(&files, &[], "quiet overlayd.timeout=3s", Vec::new());
         let value = |key: &str| loaded.values.iter().find(|s| s.key == key).unwrap().clone();
         assert_eq!(value("state.device").value, "LABEL=b");
         assert_eq!(value("state.device").source, "/b:2");
@@ -164,9 +173,36 @@ mod tests {
     }
 
     #[test]
+    fn keep_lists_belong_to_the_overlay_that_they_lie_in() {
+        let files =
+            [file("/a", "[overlay.data]\ntarget = \"/srv/data\"\n\n[overlay.root.reset]\nkeep = [\"/k\"]\n")];
+        let lists = [
+            file("/l/10-a.conf", "# ours\n\n/etc/machine-id\n/srv/data/x*  \n"),
+            file("/l/20-b.conf", "!/etc/ssh\netc\n/srv\n"),
+            file("/l/30-masked.conf", ""),
+        ];
+        let loaded = merge(&files, &lists, "", Vec::new());
+        let texts = |name: &str| -> Vec<String> {
+            loaded.config.overlays[name].keep.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(texts("root"), ["/etc/machine-id", "!/etc/ssh", "/srv", "/k"]);
+        assert_eq!(texts("data"), ["/srv/data/x*"]);
+        assert_eq!(loaded.problems.len(), 1);
+        assert!(loaded.problems[0].to_string().starts_with("/l/20-b.conf:2: \"etc\" is not absolute"));
+        let shown = |key: &str| loaded.values.iter().find(|s| s.key == key).unwrap().clone();
+        assert_eq!(shown("overlay.root.reset.keep").value, "[\"/k\"]");
+        assert_eq!(shown("overlay.data.reset.keep").value, "[]");
+        let list = shown("keep.d/10-a.conf");
+        assert_eq!(
+            (list.value.as_str(), list.source.as_str()),
+            ("[\"/etc/machine-id\", \"/srv/data/x*\"]", "/l/10-a.conf")
+        );
+    }
+
+    #[test]
     fn every_overlay_is_shown_with_the_keys_it_can_have() {
         let files = [file("/a", "[overlay.data]\ntarget = \"/srv/data\"\n")];
-        let loaded = merge(&files, "", Vec::new());
+        let loaded = merge(&files, &[], "", Vec::new());
         assert_eq!(loaded.problems, []);
         let value = |key: &str| loaded.values.iter().find(|s| s.key == key).map(|s| s.value.as_str());
         assert_eq!(value("overlay.data.target"), Some("/srv/data"));

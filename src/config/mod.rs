@@ -5,6 +5,7 @@
 
 pub mod files;
 pub mod fragment;
+mod kept;
 pub mod keys;
 pub mod load;
 mod others;

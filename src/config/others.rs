@@ -1,12 +1,15 @@
 //! What can be wrong with an overlay that is not the root. Pure.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
 use super::fragment::Entry;
 use super::keys::{self, KEYS};
 use super::load::Problem;
 use super::settings::{Config, Mode, problem_with};
+use crate::keep::Pattern;
+use crate::store::records::Level;
 
 /// Where overlayd keeps its own things: what is mounted over them, or below them, would be in its way.
 const OWN: &str = "/run/overlayd";
@@ -32,6 +35,17 @@ pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems
                 }
             }
         }
+        let apart = |pattern: &&Pattern| !pattern.is_below(names(&overlay.target));
+        if let Some(pattern) = overlay.keep.iter().find(apart) {
+            let target = overlay.target.display();
+            problem(&key("reset.keep"), &format!("\"{pattern}\" does not lie below {target}"));
+        }
+        if overlay.level == Level::Wipe {
+            problem(
+                &key("reset.level"),
+                "\"wipe\" concerns the whole state device: only the overlay \"root\" has it",
+            );
+        }
         if overlay.mode != Mode::Persistent {
             let text = "an overlay other than \"root\" is \"persistent\" in this version";
             problem(&key("mode"), text);
@@ -49,6 +63,14 @@ pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems
             }
         }
     }
+}
+
+/// The names that a path is made of, from the root.
+pub(super) fn names(path: &Path) -> impl Iterator<Item = &[u8]> {
+    path.components().filter_map(|c| match c {
+        Component::Normal(name) => Some(name.as_bytes()),
+        _ => None,
+    })
 }
 
 fn bad_target(text: &str) -> Option<String> {
@@ -124,6 +146,15 @@ mod tests {
     fn an_upper_needs_a_device() {
         let ram = [("state.device", ""), ("overlay.root.mode", "volatile"), ("overlay.a.target", "/srv")];
         assert!(problems(&ram)[0].starts_with("f:1: state.device: empty"), "{:?}", problems(&ram));
+    }
+
+    #[test]
+    fn what_a_reset_keeps_lies_in_the_overlay() {
+        let kept = |keep| problems(&[("overlay.a.target", "/srv"), ("overlay.a.reset.keep", keep)]);
+        assert_eq!(kept("/srv/x\n!/srv/**/y"), Vec::<String>::new());
+        assert_eq!(kept("/srv/x\n/etc"), ["f:2: overlay.a.reset.keep: \"/etc\" does not lie below /srv"]);
+        let wipe = problems(&[("overlay.a.target", "/srv"), ("overlay.a.reset.level", "wipe")]);
+        assert!(wipe[0].starts_with("f:2: overlay.a.reset.level: "), "{wipe:?}");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use super::load::Problem;
 use super::others;
 use super::values::{self, Size};
 use crate::error::Place;
+use crate::keep::Pattern;
+use crate::store::records::Level;
 use crate::sys::block::DeviceSpec;
 
 /// The overlay that is `/`.
@@ -68,6 +70,10 @@ pub struct Overlay {
     pub fallback: Fallback,
     /// How long the generation that a reset or a restore left can be gone back to.
     pub undo: Undo,
+    /// How far a reset goes that was asked for by something that can not say how far.
+    pub level: Level,
+    /// What a reset keeps, by full path in the booted system. In their order, those of `keep.d` first.
+    pub keep: Vec<Pattern>,
     /// How many snapshots are kept.
     pub snapshots: Retention,
 }
@@ -190,6 +196,8 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
             _ => Fallback::Volatile,
         },
         undo: values::parse_undo(get("reset.undo")).unwrap_or(Undo::Always),
+        level: Level::of(get("reset.level")).unwrap_or(Level::Factory),
+        keep: values::parse_patterns(get("reset.keep")).unwrap_or_default(),
         snapshots: Retention {
             limit: get("snapshots.limit").parse().unwrap_or_default(),
             min_free: values::parse_percent(get("snapshots.min-free")).unwrap_or_default(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::keys::{Kind, nearest};
 use super::settings::Undo;
+use crate::keep::Pattern;
 use crate::sys::block::DeviceSpec;
 
 /// A cap for a volatile upper.
@@ -42,6 +43,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             text.parse::<u64>().map(drop).map_err(|_| format!("\"{text}\" is not a number from 0 on"))
         }
         Kind::Percent => parse_percent(text).map(drop),
+        Kind::Patterns => parse_patterns(text).map(drop),
     }
 }
 
@@ -75,6 +77,11 @@ pub fn parse_undo(text: &str) -> Result<Undo, String> {
             .map(Undo::For)
             .map_err(|_| format!("\"{text}\" is not \"never\", \"always\" or a time span such as \"7d\"")),
     }
+}
+
+/// Parses patterns of paths, one a line.
+pub fn parse_patterns(text: &str) -> Result<Vec<Pattern>, String> {
+    text.lines().map(Pattern::parse).collect()
 }
 
 /// Parses `0%` to `100%`.
@@ -186,6 +193,13 @@ mod tests {
         for bad in ["-1", "1.5", "ten"] {
             assert!(check(Kind::Number, bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn patterns() {
+        assert_eq!(parse_patterns("").unwrap(), []);
+        assert_eq!(parse_patterns("/etc/machine-id\n!/etc/x").unwrap().len(), 2);
+        assert!(check(Kind::Patterns, "/etc\nvar").unwrap_err().starts_with("\"var\" is not absolute"));
     }
 
     #[test]
