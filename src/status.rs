@@ -15,7 +15,7 @@ use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
 use crate::plan::request::damaged_request;
 use crate::plan::retain;
-use crate::store::records::{OutcomeRecord, RequestRecord, SnapshotRecord};
+use crate::store::records::{Action, Level, OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
 
@@ -139,6 +139,14 @@ pub struct Pending {
     pub generation: Option<u64>,
     /// `snapshot`: whether it becomes the baseline.
     pub commit: bool,
+    /// How it was asked, for people.
+    pub via: Option<String>,
+    /// `reset`: `baseline`, `factory` or `wipe`; empty for everything else.
+    pub level: String,
+    /// `reset`: what is kept, besides what the configuration says.
+    pub keep: Vec<String>,
+    /// `reset`: whether what the configuration says is kept is not.
+    pub drop_kept: bool,
 }
 
 /// A request that was executed.
@@ -163,6 +171,22 @@ pub struct Outcome {
     pub from_generation: Option<u64>,
     /// The generation that was made.
     pub to_generation: u64,
+    /// How it was asked, for people.
+    pub via: Option<String>,
+    /// Of a reset: `baseline`, `factory` or `wipe`; empty for everything else.
+    pub level: String,
+    /// Of a reset: what was kept, the first of them.
+    pub kept: Vec<String>,
+    /// How many were kept in all.
+    pub kept_count: u64,
+    /// Of a reset: patterns that matched nothing.
+    pub unmatched: Vec<String>,
+    /// Of a reset to the image: `erasing`, then `complete`.
+    pub erasure: Option<String>,
+    /// Of the same: whether what was given up is gone for good: `yes`, `no` or `unknown`.
+    pub secure: Option<String>,
+    /// Why.
+    pub secure_why: Option<String>,
 }
 
 /// One snapshot: what its record says, and what stands on it.
@@ -384,6 +408,17 @@ fn pending(request: &RequestRecord) -> Pending {
         snapshot: request.snapshot,
         generation: request.generation,
         commit: request.commit,
+        via: request.via.clone(),
+        level: level(request.action, request.level),
+        keep: request.keep.clone(),
+        drop_kept: request.drop_kept,
+    }
+}
+
+fn level(action: Action, level: Level) -> String {
+    match action {
+        Action::Reset => level.word().to_owned(),
+        Action::Restore | Action::Undo | Action::Snapshot => String::new(),
     }
 }
 
@@ -434,6 +469,14 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
         snapshot: record.snapshot,
         from_generation: record.from_generation,
         to_generation: record.to_generation,
+        via: record.via.clone(),
+        level: level(record.action, record.level),
+        kept: record.kept.clone(),
+        kept_count: record.kept_count.unwrap_or(0),
+        unmatched: record.unmatched.clone(),
+        erasure: record.erasure.clone(),
+        secure: record.secure.clone(),
+        secure_why: record.secure_why.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! knows there are two.
 
 use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::agent::Agent;
@@ -236,7 +237,8 @@ impl<'a> Worker<'a> {
 
     fn ask(&self, client: &Client, back: Back, when: When) -> Result<crate::dbus::client::JobDone> {
         match back {
-            Back::Reset => client.reset(self.overlay, when),
+            Back::Reset => client
+                .reset(self.overlay, &Resetting::default(), None, when, &mut |_| ControlFlow::Continue(())),
             Back::Restore(id) => client.restore(self.overlay, id, when),
             Back::Undo => client.undo(self.overlay, when),
         }

@@ -15,7 +15,7 @@ use super::caller::Caller;
 use super::core::{Core, find};
 use super::errors::{BusError, BusResult, name_of};
 use super::jobs::Job;
-use super::manager::{ManagerObjectSignals, factory_reset_state};
+use super::manager::{ManagerObjectSignals, factory_reset_state, reset_is_secure};
 use super::overlay::OverlayObject;
 use super::snapshot::SnapshotObject;
 use super::{JOB, MANAGER, OVERLAY, ROOT, SNAPSHOT, job, paths};
@@ -48,7 +48,12 @@ pub(super) async fn difference(
         bus.object_server().remove::<OverlayObject, _>(&path).await?;
         root(bus)?.overlay_removed(&gone.name, path.into_inner()).await?;
     }
-    let state = |status| HashMap::from([("FactoryResetState", Variant::from(factory_reset_state(status)))]);
+    let state = |status| {
+        HashMap::from([
+            ("FactoryResetState", Variant::from(factory_reset_state(status))),
+            ("ResetIsSecure", Variant::from(reset_is_secure(status))),
+        ])
+    };
     properties(bus, &root_path(), MANAGER, changed(&state(before), state(now))).await
 }
 
@@ -132,15 +137,28 @@ pub(super) async fn told_to(
     header: &Header<'_>,
     status: Arc<Status>,
 ) -> BusResult<Arc<Status>> {
-    let names = |s: &Status| s.overlays.iter().flat_map(|o| &o.snapshots).any(|s| !s.unstable.is_empty());
-    if !names(&status) || Caller::of(bus, header).await?.is_root() {
+    if !status.overlays.iter().any(names_files) || Caller::of(bus, header).await?.is_root() {
         return Ok(status);
     }
     let mut told = (*status).clone();
-    for snapshot in told.overlays.iter_mut().flat_map(|o| &mut o.snapshots) {
-        snapshot.unstable.clear();
+    for overlay in &mut told.overlays {
+        overlay.snapshots.iter_mut().for_each(|snapshot| snapshot.unstable.clear());
+        if let Some(pending) = &mut overlay.pending {
+            pending.keep.clear();
+        }
+        if let Some(last) = &mut overlay.last {
+            last.kept.clear();
+            last.unmatched.clear();
+        }
     }
     Ok(Arc::new(told))
+}
+
+/// Whether a status tells what files somebody has, or thinks to have.
+fn names_files(overlay: &OverlayStatus) -> bool {
+    let kept = overlay.last.as_ref().is_some_and(|last| !last.kept.is_empty() || !last.unmatched.is_empty());
+    let keep = overlay.pending.as_ref().is_some_and(|pending| !pending.keep.is_empty());
+    kept || keep || overlay.snapshots.iter().any(|snapshot| !snapshot.unstable.is_empty())
 }
 
 fn snapshot_values(snapshot: &Snapshot) -> Values {

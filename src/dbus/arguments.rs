@@ -8,6 +8,10 @@ use crate::operation::snapshot::Wanted;
 
 /// Paths in one call.
 const PATHS: usize = 1000;
+/// Patterns in one call.
+const PATTERNS: usize = 200;
+/// Bytes in the words that tell what asked.
+const VIA_MAX: usize = 128;
 /// Bytes in a path, as in the kernel.
 const PATH_MAX: usize = 4096;
 
@@ -32,6 +36,34 @@ pub(super) fn paths(paths: &[String]) -> BusResult<Vec<PathBuf>> {
         return Err(BusError::invalid(format!("{} paths, at most {PATHS} in one call", paths.len())));
     }
     paths.iter().map(|text| path(text)).collect()
+}
+
+/// Patterns of what a reset keeps.
+pub(super) fn keep(patterns: &[String]) -> BusResult<Vec<String>> {
+    if patterns.len() > PATTERNS {
+        return Err(BusError::invalid(format!(
+            "{} patterns, at most {PATTERNS} in one call",
+            patterns.len()
+        )));
+    }
+    for pattern in patterns {
+        let refuse = |why: &str| Err(BusError::invalid(format!("pattern {pattern:?} {why}")));
+        if pattern.len() >= PATH_MAX {
+            return refuse("is too long");
+        }
+        if !pattern.strip_prefix('!').unwrap_or(pattern).starts_with('/') {
+            return refuse("is not absolute (begin it with / or !/)");
+        }
+    }
+    Ok(patterns.to_vec())
+}
+
+/// What asked for a reset, for the record.
+pub(super) fn via(text: &str) -> BusResult<String> {
+    match text.len() <= VIA_MAX && !text.is_empty() && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err(BusError::invalid(format!("what asks is told in 1 to {VIA_MAX} bytes of plain text"))),
+    }
 }
 
 fn path(text: &str) -> BusResult<PathBuf> {
@@ -61,6 +93,22 @@ mod tests {
             assert!(ok(bad).is_err(), "{bad}");
         }
         assert!(paths(&vec!["/a".to_owned(); 1001]).is_err());
+    }
+
+    #[test]
+    fn patterns_are_absolute() {
+        let ok = |text: &str| keep(&[text.to_owned()]).is_ok();
+        assert!(ok("/etc/machine-id") && ok("!/etc/**") && ok("/"));
+        for bad in ["", "!", "etc/*", "!etc", &format!("/{}", "a".repeat(4096))] {
+            assert!(!ok(bad), "{bad}");
+        }
+        assert!(keep(&vec!["/a".to_owned(); 201]).is_err());
+    }
+
+    #[test]
+    fn what_asked_is_one_line() {
+        assert_eq!(via("factory-reset.target").unwrap(), "factory-reset.target");
+        assert!(via("").is_err() && via("a\nb").is_err() && via(&"x".repeat(129)).is_err());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, SNAPSHOT, flags, paths, wait};
 use crate::error::{Error, Kind, Result};
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
+use crate::plan::request::Resetting;
 use crate::status::Status;
 
 /// When a reset, a restore or an undo takes effect, or whether it is only shown.
@@ -93,9 +94,20 @@ impl Client {
     }
 
     /// Asks for a reset and waits until it is written down.
-    pub fn reset(&self, overlay: &str, when: When) -> Result<JobDone> {
-        let keep: &[&str] = &[];
-        self.overlay_job(overlay, "Reset", &("", keep, when.flags()), &mut follow::ignore)
+    pub fn reset(
+        &self,
+        overlay: &str,
+        wanted: &Resetting,
+        via: Option<&str>,
+        when: When,
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<JobDone> {
+        let drop = if wanted.drop_kept { flags::DROP_KEPT } else { 0 };
+        let (level, keep, flags) = (wanted.level.word(), &wanted.keep, when.flags() | drop);
+        match via {
+            Some(via) => self.overlay_job(overlay, "ResetVia", &(level, keep, via, flags), on_progress),
+            None => self.overlay_job(overlay, "Reset", &(level, keep, flags), on_progress),
+        }
     }
 
     /// Makes a snapshot, or asks for one at the next boot. The number is in `numbers["snapshot"]`.

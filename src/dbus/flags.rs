@@ -1,6 +1,7 @@
 //! The last argument of every method: bits that are known, and nothing else.
 
 use super::errors::{BusError, BusResult};
+use crate::store::records::Level;
 
 /// Of `Reset`, `Restore` and `Undo`: at once, by a soft-reboot.
 pub(super) const SOFT_REBOOT: u64 = 1;
@@ -12,6 +13,8 @@ pub(super) const REBOOT: u64 = 2;
 pub(super) const DRY_RUN: u64 = 4;
 /// Of `Restore`: the paths come from the base.
 pub(super) const FROM_BASE: u64 = 8;
+/// Of `Reset`: what the configuration keeps is not kept.
+pub(super) const DROP_KEPT: u64 = 8;
 
 /// When a reset takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,12 @@ pub(super) fn restore(flags: u64) -> BusResult<(Effect, Source)> {
     Ok((effect(flags & !FROM_BASE)?, source))
 }
 
+/// For `Reset`: as [`effect`], and whether 8, drop what the configuration keeps.
+pub(super) fn reset(flags: u64) -> BusResult<(Effect, bool)> {
+    known(flags, SOFT_REBOOT | REBOOT | DRY_RUN | DROP_KEPT)?;
+    Ok((effect(flags & !DROP_KEPT)?, flags & DROP_KEPT != 0))
+}
+
 fn known(flags: u64, known: u64) -> BusResult<()> {
     match flags & !known {
         0 => Ok(()),
@@ -96,22 +105,13 @@ fn exclude(flags: u64) -> BusError {
     BusError::invalid(format!("flags {flags:#x} exclude each other"))
 }
 
-/// For `Reset`: the level is `reset` or empty, which means the same.
-pub(super) fn level(level: &str) -> BusResult<()> {
+/// For `Reset`: how far; `reset` and empty mean the mildest.
+pub(super) fn level(level: &str) -> BusResult<Level> {
     match level {
-        "" | "reset" => Ok(()),
-        "factory" | "wipe" => {
-            Err(BusError::not_supported(format!("level \"{level}\" is not supported yet (use \"reset\")")))
-        }
-        other => Err(BusError::invalid(format!("unknown level \"{other}\" (use \"reset\")"))),
-    }
-}
-
-/// For `Reset`: nothing can be kept yet.
-pub(super) fn keep(globs: &[String]) -> BusResult<()> {
-    match globs {
-        [] => Ok(()),
-        _ => Err(BusError::not_supported("a keep-list is not supported yet (pass none)")),
+        "" | "reset" => Ok(Level::Baseline),
+        word => Level::of(word).ok_or_else(|| {
+            BusError::invalid(format!("unknown level \"{word}\" (use \"baseline\", \"factory\" or \"wipe\")"))
+        }),
     }
 }
 
@@ -144,10 +144,22 @@ mod tests {
     }
 
     #[test]
-    fn levels_and_keep() {
-        assert!(level("").is_ok() && level("reset").is_ok());
-        assert_eq!(level("wipe").unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
-        assert_eq!(level("x").unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs");
-        assert!(keep(&[]).is_ok() && keep(&["/etc".to_owned()]).is_err());
+    fn levels() {
+        for word in ["", "reset", "baseline"] {
+            assert_eq!(level(word).unwrap(), Level::Baseline, "{word}");
+        }
+        assert_eq!(level("factory").unwrap(), Level::Factory);
+        assert_eq!(level("wipe").unwrap(), Level::Wipe);
+        for bad in ["x", "Factory", "factory "] {
+            assert_eq!(level(bad).unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_reset_may_drop_what_is_kept() {
+        assert_eq!(reset(8).unwrap(), (Effect::NextBoot, true));
+        assert_eq!(reset(12).unwrap(), (Effect::DryRun, true));
+        assert_eq!(reset(2).unwrap(), (Effect::Reboot, false));
+        assert!(reset(16).is_err() && reset(14).is_err());
     }
 }

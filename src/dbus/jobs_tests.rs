@@ -3,8 +3,15 @@
 use super::*;
 use crate::dbus::flags::{Effect, Taking};
 use crate::operation::snapshot::Wanted;
+use crate::plan::request::Resetting;
+use crate::store::records::Level;
 
-const RESET: Work = Work::Reset(Effect::NextBoot);
+const RESET: Work = reset(Effect::NextBoot);
+
+const fn reset(effect: Effect) -> Work {
+    let wanted = Resetting { level: Level::Baseline, keep: Vec::new(), drop_kept: false };
+    Work::Reset { wanted, via: None, effect }
+}
 
 fn user(uid: u32) -> Initiator {
     Initiator { uid, name: format!("user {uid}") }
@@ -17,14 +24,14 @@ fn a_second_writer_is_told_who_is_in_the_way() {
     let error = jobs.submit(RESET, "root", user(2)).unwrap_err();
     assert_eq!(error.name(), "org.overlayd1.Error.JobInProgress");
     assert!(error.message().contains("job 5 (reset of root) by user 1"), "{error}");
-    assert!(jobs.submit(Work::Reset(Effect::DryRun), "root", user(2)).is_ok());
+    assert!(jobs.submit(reset(Effect::DryRun), "root", user(2)).is_ok());
     assert!(jobs.submit(RESET, "var", user(3)).is_ok());
 }
 
 #[test]
 fn the_queue_is_bounded_in_all_and_per_user() {
     let mut jobs = Jobs::new(1);
-    let dry = || Work::Reset(Effect::DryRun);
+    let dry = || reset(Effect::DryRun);
     for n in 0..8 {
         jobs.submit(dry(), "root", user(n / 2)).unwrap();
         if n == 1 {

@@ -13,11 +13,13 @@ use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result, name_of};
 use super::request::{self, Call, Pretext};
 use super::{announce, flags, paths};
-use crate::config::Mode;
 use crate::error::Kind;
+use crate::status::Status;
 
 /// The overlay that a factory reset is about.
 const MACHINE: &str = "root";
+/// Its action's word.
+const RESET: &str = "reset";
 
 /// The object at `/org/overlayd1`.
 #[derive(Debug)]
@@ -96,7 +98,7 @@ impl ManagerObject {
     ) -> Result<String> {
         let _call = self.core.enter();
         flags::none(flags)?;
-        if self.state().await == "unsupported" {
+        if self.core.status().await.store.as_ref().is_none_or(|store| store.read_only) {
             return Ok("na".to_owned());
         }
         let caller = Caller::of(bus, &header).await?;
@@ -146,6 +148,11 @@ impl ManagerObject {
         self.state().await.to_owned()
     }
 
+    #[zbus(property)]
+    async fn reset_is_secure(&self) -> String {
+        reset_is_secure(&*self.core.status().await)
+    }
+
     #[zbus(signal)]
     async fn overlay_new(
         emitter: &SignalEmitter<'_>,
@@ -186,13 +193,67 @@ impl ManagerObject {
     }
 }
 
-/// The word systemd's factory-reset tool has for it: unsupported, off or pending. What is in RAM by configuration is not
-/// reset: it is gone at the next boot anyway.
-pub(super) fn factory_reset_state(status: &crate::status::Status) -> &'static str {
+/// The words systemd's factory-reset tool has for it, where it has one: pending before all; then how the last request
+/// ended, if that was a reset.
+pub(super) fn factory_reset_state(status: &Status) -> &'static str {
     let machine = find(status, MACHINE);
-    match (machine.pending, &status.store) {
-        (Some(pending), _) if pending.action == "reset" => "pending",
-        (_, Some(store)) if !store.read_only && machine.configured_mode != Mode::Volatile.word() => "off",
-        _ => "unsupported",
+    if machine.pending.is_some_and(|p| p.action == RESET) {
+        return "pending";
+    }
+    let supported = status.store.as_ref().is_some_and(|store| !store.read_only);
+    match machine.last.filter(|last| last.action == RESET) {
+        Some(last) if last.result != "done" => "failed",
+        Some(last) if last.erasure.as_deref() == Some("erasing") => "erasing",
+        Some(_) => "complete",
+        None if supported => "off",
+        None => "unsupported",
+    }
+}
+
+/// What the last factory reset or wipe was worth: yes, no or unknown.
+pub(super) fn reset_is_secure(status: &Status) -> String {
+    let last = find(status, MACHINE).last.and_then(|last| last.secure);
+    last.unwrap_or_else(|| "unknown".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Outcome, OverlayStatus, Pending, StoreStatus};
+
+    fn status(last: Option<Outcome>) -> Status {
+        let root = OverlayStatus { name: MACHINE.into(), last, ..OverlayStatus::default() };
+        Status { store: Some(StoreStatus::default()), overlays: vec![root], ..Status::default() }
+    }
+
+    fn reset(result: &str, erasure: Option<&str>) -> Option<Outcome> {
+        let (action, result) = (RESET.to_owned(), result.to_owned());
+        Some(Outcome { action, result, erasure: erasure.map(str::to_owned), ..Outcome::default() })
+    }
+
+    #[test]
+    fn a_reset_goes_through_its_states() {
+        assert_eq!(factory_reset_state(&Status::default()), "unsupported");
+        assert_eq!(factory_reset_state(&status(None)), "off");
+        assert_eq!(factory_reset_state(&status(reset("done", None))), "complete");
+        assert_eq!(factory_reset_state(&status(reset("done", Some("erasing")))), "erasing");
+        assert_eq!(factory_reset_state(&status(reset("done", Some("complete")))), "complete");
+        assert_eq!(factory_reset_state(&status(reset("failed", None))), "failed");
+        let restore = Outcome { action: "restore".into(), result: "failed".into(), ..Outcome::default() };
+        assert_eq!(factory_reset_state(&status(Some(restore))), "off");
+        let mut again = status(reset("failed", None));
+        again.overlays[0].pending = Some(Pending { action: RESET.into(), ..Pending::default() });
+        assert_eq!(factory_reset_state(&again), "pending");
+        let mut read_only = status(None);
+        read_only.store = Some(StoreStatus { read_only: true, ..StoreStatus::default() });
+        assert_eq!(factory_reset_state(&read_only), "unsupported");
+    }
+
+    #[test]
+    fn nothing_is_called_secure_before_it_is_known() {
+        assert_eq!(reset_is_secure(&status(reset("done", Some("erasing")))), "unknown");
+        let mut known = status(reset("done", Some("complete")));
+        known.overlays[0].last.as_mut().unwrap().secure = Some("no".into());
+        assert_eq!(reset_is_secure(&known), "no");
     }
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, interface};
 
+use super::caller::Caller;
 use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result};
 use super::flags::{self, Effect, Source};
 use super::request::{self, Call, Pretext};
 use super::task::Work;
-use super::{announce, arguments, paths};
+use super::{announce, arguments, authority, paths};
 use crate::operation::restore::From;
 use crate::status::OverlayStatus;
 
@@ -36,6 +37,21 @@ impl OverlayObject {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(u64, OwnedObjectPath)> {
         let work = request::reset(level, &keep, flags)?;
+        Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn reset_via(
+        &self,
+        level: &str,
+        keep: Vec<String>,
+        via: &str,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let work = request::reset_via(level, &keep, via, flags)?;
+        authority::require_root(&Caller::of(bus, &header).await?, "say what asks for a reset")?;
         Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
     }
 

@@ -18,10 +18,12 @@ use super::job::JobObject;
 use super::jobs::Initiator;
 use super::manager::ManagerObjectSignals;
 use super::task::{Lane, Work};
-use super::{ROOT, paths};
+use super::{ROOT, arguments, paths};
 use crate::error::{Error, Kind};
 use crate::operation::{self, Site};
+use crate::plan::request::Resetting;
 use crate::status::Pending;
+use crate::store::records::Level;
 
 /// One call: who it is from, and where it came in.
 #[derive(Clone, Copy, Debug)]
@@ -36,10 +38,19 @@ pub(super) struct Call<'a> {
 
 /// What a reset is asked with, parsed.
 pub(super) fn reset(level: &str, keep: &[String], flags: u64) -> BusResult<Work> {
-    let effect = flags::effect(flags)?;
-    flags::level(level)?;
-    flags::keep(keep)?;
-    Ok(Work::Reset(effect))
+    let (effect, drop_kept) = flags::reset(flags)?;
+    let wanted = Resetting { level: flags::level(level)?, keep: arguments::keep(keep)?, drop_kept };
+    Ok(Work::Reset { wanted, via: None, effect })
+}
+
+/// The same, asked by a program that says what makes it ask.
+pub(super) fn reset_via(level: &str, keep: &[String], via: &str, flags: u64) -> BusResult<Work> {
+    let said = arguments::via(via)?;
+    let mut work = reset(level, keep, flags)?;
+    if let Work::Reset { via, .. } = &mut work {
+        *via = Some(said);
+    }
+    Ok(work)
 }
 
 /// Whom a pending request is taken back for.
@@ -132,6 +143,7 @@ impl Call<'_> {
 /// What it takes to ask for this request; a damaged one counts as a reset.
 fn action_of(pending: Option<&Pending>) -> &'static str {
     match pending.map(|p| (p.action.as_str(), p.commit)) {
+        Some(("reset", _)) if pending.is_some_and(|p| p.level != Level::Baseline.word()) => FACTORY_RESET,
         Some(("restore" | "undo", _)) => RESTORE,
         Some(("snapshot", true)) => COMMIT,
         Some(("snapshot", false)) => CREATE_SNAPSHOT,

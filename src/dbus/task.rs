@@ -2,16 +2,27 @@
 
 use std::path::PathBuf;
 
-use super::authority::{COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, READ_CHANGES, RESET, RESTORE};
+use super::authority::{
+    COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, FACTORY_RESET, READ_CHANGES, RESET, RESTORE,
+};
 use super::flags::{Effect, Taking};
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
+use crate::plan::request::Resetting;
+use crate::store::records::Level;
 
 /// What a job does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Work {
-    /// Asks for a reset at the next boot, or shows its plan.
-    Reset(Effect),
+    /// Asks for a reset at the next boot, or shows its plan and what is lost by it.
+    Reset {
+        /// How far, and what is kept.
+        wanted: Resetting,
+        /// What asks, if not whoever is at the bus.
+        via: Option<String>,
+        /// When.
+        effect: Effect,
+    },
     /// Makes a snapshot, or asks for one at the next boot.
     Snapshot(Wanted, Taking),
     /// Makes a snapshot and the baseline of it, or shows what it would hold.
@@ -43,7 +54,7 @@ impl Work {
     /// The job's type on the bus.
     pub(super) fn word(&self) -> &'static str {
         match self {
-            Work::Reset(_) => "reset",
+            Work::Reset { .. } => "reset",
             Work::Snapshot(..) => "snapshot",
             Work::Commit(..) => "commit",
             Work::Restore(..) => "restore",
@@ -58,7 +69,7 @@ impl Work {
     pub(super) fn lane(&self) -> Lane {
         match self {
             Work::Cleanup => Lane::Free,
-            Work::Reset(effect) | Work::Restore(_, effect) | Work::Undo(effect) => match effect {
+            Work::Reset { effect, .. } | Work::Restore(_, effect) | Work::Undo(effect) => match effect {
                 Effect::DryRun => Lane::Free,
                 Effect::NextBoot | Effect::Reboot => Lane::Request,
             },
@@ -76,7 +87,9 @@ impl Work {
     pub(super) fn reboots(&self) -> bool {
         matches!(
             self,
-            Work::Reset(Effect::Reboot) | Work::Restore(_, Effect::Reboot) | Work::Undo(Effect::Reboot)
+            Work::Reset { effect: Effect::Reboot, .. }
+                | Work::Restore(_, Effect::Reboot)
+                | Work::Undo(Effect::Reboot)
         )
     }
 
@@ -89,7 +102,14 @@ impl Work {
     /// those who may read it, and by those who may do it.
     pub(super) fn actions(&self) -> &'static [&'static str] {
         match self {
-            Work::Reset(_) => &[RESET],
+            Work::Reset { wanted, effect: Effect::DryRun, .. } => match wanted.level {
+                Level::Baseline => &[RESET, READ_CHANGES],
+                Level::Factory | Level::Wipe => &[FACTORY_RESET, READ_CHANGES],
+            },
+            Work::Reset { wanted, .. } => match wanted.level {
+                Level::Baseline => &[RESET],
+                Level::Factory | Level::Wipe => &[FACTORY_RESET],
+            },
             Work::Snapshot(..) => &[CREATE_SNAPSHOT],
             Work::Commit(_, _, Taking::DryRun) => &[COMMIT, READ_CHANGES],
             Work::Commit(..) => &[COMMIT],
@@ -105,7 +125,7 @@ impl Work {
     pub(super) fn about(&self, overlay: &str) -> Vec<(&'static str, String)> {
         let mut about = vec![("overlay", overlay.to_owned())];
         match self {
-            Work::Reset(_) => about.push(("level", "reset".to_owned())),
+            Work::Reset { wanted, .. } => about.push(("level", wanted.level.word().to_owned())),
             Work::Commit(_, paths, _) => about.push(("paths", paths.len().to_string())),
             Work::Restore(id, _) | Work::Delete(id) => about.push(("snapshot", id.to_string())),
             Work::Paths(from, paths, _) => {
@@ -135,6 +155,21 @@ mod tests {
         assert_eq!(Work::Paths(From::Base, vec![], Effect::DryRun).lane(), Lane::Free);
         assert_eq!(Work::Restore(1, Effect::Reboot).lane(), Lane::Request);
         assert_eq!(Work::Cleanup.lane(), Lane::Free);
+    }
+
+    #[test]
+    fn how_far_a_reset_goes_decides_who_may() {
+        let work = |level, effect| {
+            let wanted = Resetting { level, ..Resetting::default() };
+            Work::Reset { wanted, via: None, effect }
+        };
+        assert_eq!(work(Level::Baseline, Effect::Reboot).actions(), [RESET]);
+        assert_eq!(work(Level::Factory, Effect::NextBoot).actions(), [FACTORY_RESET]);
+        let wipe = work(Level::Wipe, Effect::DryRun);
+        assert_eq!(wipe.actions(), [FACTORY_RESET, READ_CHANGES]);
+        assert_eq!(wipe.lane(), Lane::Free);
+        let told = [("overlay", "root".to_owned()), ("level", "wipe".to_owned())];
+        assert_eq!(wipe.about("root"), told);
     }
 
     #[test]

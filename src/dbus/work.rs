@@ -53,8 +53,8 @@ fn run(core: &Arc<Core>, job: &Job) -> Result<Ended> {
     let at = At { core, job, site: &site };
     let details = match &job.work {
         Work::Cleanup => return cleanup(&at),
-        Work::Reset(Effect::DryRun) => requests::preview_reset(&at)?,
-        Work::Reset(_) => requests::reset(&at)?,
+        Work::Reset { wanted, effect: Effect::DryRun, .. } => requests::preview_reset(&at, wanted)?,
+        Work::Reset { wanted, via, .. } => requests::reset(&at, wanted, via.as_deref())?,
         Work::Restore(id, Effect::DryRun) => requests::preview_restore(&at, *id)?,
         Work::Restore(id, _) => requests::restore(&at, *id)?,
         Work::Undo(Effect::DryRun) => requests::preview_undo(&at)?,
@@ -87,7 +87,7 @@ impl At<'_> {
     }
 
     fn asked(&self) -> Asked {
-        Asked { by: format!("{} via D-Bus", self.job.by.name), via: None }
+        Asked { by: format!("{} via D-Bus", self.job.by.name), via: Some("D-Bus".to_owned()) }
     }
 
     fn stage(&self, stage: &'static str) {

@@ -17,6 +17,14 @@ const MUTATING: &[(&str, &str, &[&str])] = &[
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:0"]),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:2"]),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:", "array:string:", "uint64:4"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:factory", "array:string:/etc", "uint64:8"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:factory", "array:string:", "uint64:4"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.Reset", &["string:wipe", "array:string:", "uint64:2"]),
+    (
+        OVERLAY_ROOT,
+        "org.overlayd1.Overlay.ResetVia",
+        &["string:", "array:string:", "string:a button", "uint64:0"],
+    ),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.CreateSnapshot", &["string:x", "dict:string:string:", "uint64:0"]),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.CreateSnapshot", &["string:x", "dict:string:string:", "uint64:1"]),
     (
@@ -116,7 +124,7 @@ fn a_rule_of_the_administrator_is_asked_with_the_overlay_as_a_detail() {
     world.start_polkit(
         "polkit.addRule(function(action, subject) {\n\
            if (action.id == 'org.overlayd1.reset' && action.lookup('overlay') == 'root' &&\n\
-               action.lookup('level') == 'reset' && subject.user == 'nobody') return polkit.Result.YES;\n\
+               action.lookup('level') == 'baseline' && subject.user == 'nobody') return polkit.Result.YES;\n\
          });\n",
     );
     let tool = world.as_nobody("./overlayctl", &["reset", "--yes"]);
@@ -124,9 +132,20 @@ fn a_rule_of_the_administrator_is_asked_with_the_overlay_as_a_detail() {
     let request = fs::read_to_string(world.request()).unwrap();
     assert!(request.contains("nobody (uid 65534)"), "{request}");
     // Another action, although its effect is the same: one action a verb.
-    let arguments = ["string:", "array:string:", "uint64:0"];
-    let other = world.call_as_nobody(ROOT, "org.overlayd1.Manager.RequestFactoryReset", &arguments);
-    assert!(!other.status.success(), "{}", text(&other));
+    let ask = |path: &str, method: &str, level: &str| {
+        let arguments = [&format!("string:{level}"), "array:string:", "uint64:0"];
+        let output = world.call_as_nobody(path, &format!("org.overlayd1.{method}"), &arguments);
+        assert!(!output.status.success(), "{}", text(&output));
+        text(&output)
+    };
+    let denied = ask(ROOT, "Manager.RequestFactoryReset", "");
+    assert!(denied.contains("factory-reset"), "{denied}");
+    // And another one for what can not be undone.
+    for level in ["factory", "wipe"] {
+        let denied = ask(OVERLAY_ROOT, "Overlay.Reset", level);
+        assert!(denied.contains("factory-reset"), "{denied}");
+    }
+    assert_eq!(fs::read_to_string(world.request()).unwrap(), request);
 }
 
 #[test]

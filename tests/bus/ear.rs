@@ -62,6 +62,10 @@ impl End {
         u64::try_from(&self.details[name]).unwrap()
     }
 
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        bool::try_from(&self.details[name]).unwrap()
+    }
+
     pub(crate) fn text(&self, name: &str) -> String {
         <&str>::try_from(&self.details[name]).unwrap().to_owned()
     }

@@ -30,8 +30,9 @@ fn arguments_that_can_not_be_right_are_refused_before_anything_is_done() {
     assert_eq!(ask("", &[], 6), INVALID);
     assert_eq!(ask("everything", &[], 0), INVALID);
     assert_eq!(ask("", &[], 1), NOT_SUPPORTED);
-    assert_eq!(ask("wipe", &[], 0), NOT_SUPPORTED);
-    assert_eq!(ask("reset", &["/etc/hostname"], 0), NOT_SUPPORTED);
+    assert_eq!(ask("factory", &["etc/hostname"], 0), INVALID);
+    assert_eq!(ask("reset", &["/etc/hostname", ""], 0), INVALID);
+    assert_eq!(ask("", &[], 24), INVALID);
     assert_eq!(error_name(call::<_, String>(&bus, ROOT, MANAGER, "Describe", &1u64)), INVALID);
     assert!(!world.request().exists());
 }

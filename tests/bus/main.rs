@@ -15,6 +15,7 @@ mod life;
 mod long;
 mod lost;
 mod report;
+mod reset;
 mod sandbox;
 mod snapshots;
 mod tool;

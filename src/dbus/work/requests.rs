@@ -8,22 +8,25 @@ use crate::dbus::mount_unit::ServiceManager;
 use crate::error::{Error, Kind, Result};
 use crate::logging::message_id;
 use crate::operation::snapshot::Wanted;
-use crate::operation::{self, Planned, restore, snapshot, switch};
+use crate::operation::{self, Asked, Planned, restore, snapshot, switch};
 use crate::plan::Step;
 use crate::plan::request::Resetting;
 
 const STAGE: &str = "requesting";
 
-pub(super) fn reset(at: &At<'_>) -> Result<Details> {
+pub(super) fn reset(at: &At<'_>, wanted: &Resetting, via: Option<&str>) -> Result<Details> {
     at.stage(STAGE);
-    let planned = at
-        .carry_out(&|| operation::request_reset(at.site, at.overlay(), &Resetting::default(), &at.asked()))?;
+    let asked = at.asked();
+    let asked = Asked { via: via.map(str::to_owned).or(asked.via), ..asked };
+    let planned = at.carry_out(&|| operation::request_reset(at.site, at.overlay(), wanted, &asked))?;
     tracing::info!(
         message_id = message_id::RESET_REQUESTED,
         operation = "reset",
         overlay = at.overlay(),
         request = %planned.request.id,
         by = %planned.request.requested_by,
+        via = planned.request.via.as_deref().unwrap_or_default(),
+        level = planned.request.level.word(),
         "reset requested"
     );
     Ok(written(at, planned))
@@ -109,8 +112,8 @@ fn written(at: &At<'_>, planned: Planned) -> Details {
     }
 }
 
-pub(super) fn preview_reset(at: &At<'_>) -> Result<Details> {
-    let preview = operation::preview_reset(at.site, at.overlay(), &Resetting::default(), &at.asked())?;
+pub(super) fn preview_reset(at: &At<'_>, wanted: &Resetting) -> Result<Details> {
+    let preview = operation::preview_reset(at.site, at.overlay(), wanted, &at.asked())?;
     Ok(plans(&preview.now, &preview.at_boot, Vec::new()))
 }
 

@@ -1,0 +1,125 @@
+//! The factory reset as the bus shows it: levels, what is kept, who asks, and where it stands.
+
+use std::collections::HashMap;
+use std::fs;
+
+use serde_json::Value;
+use zbus::Connection;
+
+use crate::ear::{Accepted, done, signal, signals};
+use crate::world::{MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, error_name, property};
+
+/// `Overlay.Reset`.
+fn reset(bus: &Connection, level: &str, keep: &[&str], flags: u64) -> zbus::Result<Accepted> {
+    call(bus, OVERLAY_ROOT, OVERLAY, "Reset", &(level, keep, flags))
+}
+
+fn state(bus: &Connection) -> String {
+    property(bus, ROOT, MANAGER, "FactoryResetState")
+}
+
+fn described(bus: &Connection) -> Value {
+    let json: String = call(bus, OVERLAY_ROOT, OVERLAY, "Describe", &0u64).unwrap();
+    serde_json::from_str(&json).unwrap()
+}
+
+/// An outcome of a reset, with more lines.
+fn write_outcome(world: &World, more: &str) {
+    let text = format!(
+        "version = 1\nrequest = \"f00\"\naction = \"reset\"\nrequested-by = \"a test\"\nrequested-at = 1\n\
+         executed-at = 2\nboot = \"b\"\nfrom-generation = 1\nto-generation = 1\n{more}"
+    );
+    fs::write(world.store().join("overlays/root/outcome.toml"), text).unwrap();
+}
+
+#[test]
+fn a_request_says_how_far_it_goes_what_it_keeps_and_how_it_was_asked() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    done(&bus, reset(&bus, "factory", &["/etc/machine-id", "!/etc/ssh/**"], 8));
+    let request = fs::read_to_string(world.request()).unwrap();
+    for line in
+        ["level = \"factory\"", "drop-kept = true", "via = \"D-Bus\"", "/etc/machine-id", "!/etc/ssh/**"]
+    {
+        assert!(request.contains(line), "{line} is not in\n{request}");
+    }
+    let pending = &described(&bus)["pending"];
+    assert_eq!((&pending["level"], &pending["drop-kept"]), (&"factory".into(), &true.into()), "{pending}");
+    assert_eq!(pending["keep"], serde_json::json!(["/etc/machine-id", "!/etc/ssh/**"]));
+    assert_eq!(state(&bus), "pending");
+    // The same is no step; what goes less far does not take its place.
+    let again = done(&bus, reset(&bus, "factory", &["/etc/machine-id", "!/etc/ssh/**"], 8));
+    assert!(again.flag("was-pending"));
+    let milder = reset(&bus, "", &[], 0);
+    assert_eq!(crate::ear::failed(&bus, milder), "org.overlayd1.Error.RebootPending");
+    call::<_, ()>(&bus, ROOT, MANAGER, "CancelFactoryReset", &0u64).unwrap();
+    assert_eq!(state(&bus), "off");
+}
+
+#[test]
+fn what_goes_further_takes_the_place_of_a_milder_reset() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    done(&bus, reset(&bus, "baseline", &[], 0));
+    assert!(!fs::read_to_string(world.request()).unwrap().contains("level"));
+    call::<_, ()>(&bus, ROOT, MANAGER, "RequestFactoryReset", &("factory", &[""; 0][..], 0u64)).unwrap();
+    crate::world::until("it took its place", || {
+        fs::read_to_string(world.request()).is_ok_and(|text| text.contains("level = \"factory\""))
+    });
+}
+
+#[test]
+fn what_asks_is_on_record_if_root_says_so() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    let ask = |via: &str| {
+        call::<_, Accepted>(&bus, OVERLAY_ROOT, OVERLAY, "ResetVia", &("", &[""; 0][..], via, 0u64))
+    };
+    assert_eq!(error_name(ask("two\nlines")), "org.freedesktop.DBus.Error.InvalidArgs");
+    done(&bus, ask("factory-reset.target"));
+    let pending = &described(&bus)["pending"];
+    assert_eq!(pending["via"], "factory-reset.target");
+    assert_eq!(pending["requested-by"], "root (uid 0) via D-Bus");
+}
+
+#[test]
+fn the_state_goes_with_the_record_and_is_told() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    assert_eq!(state(&bus), "off");
+    assert_eq!(property::<String>(&bus, ROOT, MANAGER, "ResetIsSecure"), "unknown");
+    let reload = || call::<_, ()>(&bus, ROOT, MANAGER, "Reload", &0u64).unwrap();
+    let mut told = signals(&bus);
+    write_outcome(
+        &world,
+        "result = \"done\"\nlevel = \"factory\"\nerasure = \"complete\"\nsecure = \"no\"\nsecure-why = \"deleted\"\n\
+         kept = [\"/etc/machine-id\"]\nkept-count = 1\nunmatched = [\"/etc/gone\"]\nvia = \"a button\"\n",
+    );
+    reload();
+    loop {
+        let message = signal(&mut told, "PropertiesChanged");
+        type Told = (String, HashMap<String, zbus::OwnedVariant>, Vec<String>);
+        let (interface, values, _): Told = message.body().deserialize().unwrap();
+        if interface == MANAGER {
+            assert_eq!(
+                values["FactoryResetState"],
+                zbus::OwnedVariant::try_from(zbus::Variant::from("complete")).unwrap()
+            );
+            assert!(values.contains_key("ResetIsSecure"), "{values:?}");
+            break;
+        }
+    }
+    let last = &described(&bus)["last"];
+    assert_eq!((&last["level"], &last["via"]), (&"factory".into(), &"a button".into()));
+    assert_eq!((&last["kept"][0], &last["unmatched"][0]), (&"/etc/machine-id".into(), &"/etc/gone".into()));
+    assert_eq!((&last["secure"], &last["secure-why"]), (&"no".into(), &"deleted".into()));
+    write_outcome(&world, "result = \"failed\"\nmessage = \"no space\"\n");
+    reload();
+    assert_eq!(state(&bus), "failed");
+    // Names of files are for root.
+    write_outcome(&world, "result = \"done\"\nkept = [\"/home/secret\"]\nkept-count = 1\n");
+    reload();
+    let public = world.call_as_nobody(ROOT, "org.overlayd1.Manager.Describe", &["uint64:0"]);
+    let public = crate::world::text(&public);
+    assert!(public.contains("kept-count") && !public.contains("/home/secret"), "{public}");
+}
