@@ -735,14 +735,22 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__reset)
-            opts="-y -h --now --dry-run --yes --overlay --store --json --no-ask-password --help"
+            opts="-y -h --factory --wipe --keep --drop-kept --now --dry-run --yes --via --overlay --store --json --no-ask-password --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --now)
                     COMPREPLY=($(compgen -W "reboot soft-reboot" -- "${cur}"))
+                    return 0
+                    ;;
+                --via)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --overlay)

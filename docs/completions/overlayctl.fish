@@ -34,7 +34,7 @@ complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "status" -d 'S
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "list" -d 'List the overlays'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "snapshot" -d 'Make, list, show, delete, protect or describe snapshots'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "commit" -d 'Make a snapshot and let it be the baseline: what a reset goes back to'
-complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "reset" -d 'Discard every change and go back to the baseline, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "reset" -d 'Discard every change and go back to the baseline or to the image, at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "restore" -d 'Go back to a snapshot at the next boot, or bring single paths back at once'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "undo" -d 'Go back to the generation before the last reset or restore, at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_needs_command" -f -a "cancel" -d 'Take the pending request back'
@@ -116,11 +116,16 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l quiesce
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand commit" -s h -l help -d 'Print help'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l keep -d 'Keep what matches, besides what the configuration keeps' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l now -d 'Do not wait for the next boot: boot now' -r -f -a "reboot\t''
 soft-reboot\t''"
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l via -d 'What asks, for the record; for programs that ask on behalf of something else' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l overlay -d 'Which overlay [default: all for status and list, root otherwise]' -r
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l dry-run -d 'Only print the steps, now and at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l factory -d 'To the image as it was built: snapshots, the baseline and everything else is deleted, and there is no undo'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l wipe -d 'The same, by erasing the state device and making it anew; nothing can be kept'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l drop-kept -d 'Keep nothing of what the configuration keeps'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l dry-run -d 'Only print what would be lost and kept, and the steps, now and at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -s y -l yes -d 'Do not ask'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand reset" -l no-ask-password -d 'Never ask for a password'
@@ -181,7 +186,7 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fi
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "list" -d 'List the overlays'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "snapshot" -d 'Make, list, show, delete, protect or describe snapshots'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "commit" -d 'Make a snapshot and let it be the baseline: what a reset goes back to'
-complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "reset" -d 'Discard every change and go back to the baseline, at the next boot'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "reset" -d 'Discard every change and go back to the baseline or to the image, at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "restore" -d 'Go back to a snapshot at the next boot, or bring single paths back at once'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "undo" -d 'Go back to the generation before the last reset or restore, at the next boot'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand help; and not __fish_seen_subcommand_from status list snapshot commit reset restore undo cancel config monitor help" -f -a "cancel" -d 'Take the pending request back'

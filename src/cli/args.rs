@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Snapshot(SnapshotCommand),
     /// Make a snapshot and let it be the baseline: what a reset goes back to
     Commit(Commit),
-    /// Discard every change and go back to the baseline, at the next boot
+    /// Discard every change and go back to the baseline or to the image, at the next boot
     Reset(Reset),
     /// Go back to a snapshot at the next boot, or bring single paths back at once
     Restore(Restore),
@@ -193,15 +193,30 @@ pub(crate) struct Undo {
 /// Arguments of `reset`.
 #[derive(Args, Debug)]
 pub(crate) struct Reset {
+    /// To the image as it was built: snapshots, the baseline and everything else is deleted, and there is no undo
+    #[arg(long, conflicts_with = "wipe")]
+    pub(crate) factory: bool,
+    /// The same, by erasing the state device and making it anew; nothing can be kept
+    #[arg(long)]
+    pub(crate) wipe: bool,
+    /// Keep what matches, besides what the configuration keeps
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) keep: Vec<String>,
+    /// Keep nothing of what the configuration keeps
+    #[arg(long)]
+    pub(crate) drop_kept: bool,
     /// Do not wait for the next boot: boot now
     #[arg(long, value_name = "HOW", require_equals = true)]
     pub(crate) now: Option<Now>,
-    /// Only print the steps, now and at the next boot
+    /// Only print what would be lost and kept, and the steps, now and at the next boot
     #[arg(long, conflicts_with = "now")]
     pub(crate) dry_run: bool,
     /// Do not ask
     #[arg(short, long)]
     pub(crate) yes: bool,
+    /// What asks, for the record; for programs that ask on behalf of something else
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) via: Option<String>,
 }
 
 /// How to boot now.

@@ -7,6 +7,7 @@ mod args;
 mod ask;
 mod configure;
 mod format;
+mod loss;
 mod monitor;
 mod output;
 mod page;

@@ -11,18 +11,14 @@ use super::worker::Back;
 use crate::error::Result;
 use crate::operation::switch;
 use crate::status::{OverlayStatus, Snapshot};
+use crate::store::records::Level;
 
 /// More lines than this are counted, not shown, before a question.
 const LINES: usize = 20;
 
 /// What is lost, when, and what may be dangerous about it.
-pub(crate) fn losses(overlay: &OverlayStatus, back: Back, at: Option<Now>, warnings: &[String]) -> String {
-    let moment = match at {
-        _ if switch::is_immediate(&overlay.name) => "at once",
-        None => "at the next boot",
-        Some(Now::Reboot) => "by a reboot, now",
-        Some(Now::SoftReboot) => "by a soft-reboot, now",
-    };
+pub(crate) fn losses(overlay: &OverlayStatus, back: &Back, at: Option<Now>, warnings: &[String]) -> String {
+    let moment = moment(overlay, at);
     let mut text = warned(warnings);
     let goal = goal(overlay, back);
     text += &format!(
@@ -30,12 +26,27 @@ pub(crate) fn losses(overlay: &OverlayStatus, back: Back, at: Option<Now>, warni
         overlay.name,
         place(" on ", overlay)
     );
+    text += &format!("Lost: {}.\n", live(overlay));
+    text + "It is kept for `overlayctl undo` as reset.undo is configured."
+}
+
+/// When it happens.
+pub(crate) fn moment(overlay: &OverlayStatus, at: Option<Now>) -> &'static str {
+    match at {
+        _ if switch::is_immediate(&overlay.name) => "at once",
+        None => "at the next boot",
+        Some(Now::Reboot) => "by a reboot, now",
+        Some(Now::SoftReboot) => "by a soft-reboot, now",
+    }
+}
+
+/// `generation 3, made 2h ago: 12.3M in 841 entries`.
+pub(crate) fn live(overlay: &OverlayStatus) -> String {
     let generation =
         overlay.generation.map_or_else(|| "the live generation".into(), |n| format!("generation {n}"));
-    let made = overlay.generation_created.map(|t| format!(", made {}", ago(t, now())));
+    let made = overlay.generation_created.map(|t| format!(", made {}", ago(t, now()))).unwrap_or_default();
     let upper = overlay.upper.as_ref().map_or_else(|| "everything written since".into(), usage);
-    text += &format!("Lost: {generation}{}: {upper}.\n", made.unwrap_or_default());
-    text + "It is kept for `overlayctl undo` as reset.undo is configured."
+    format!("{generation}{made}: {upper}")
 }
 
 fn warned(warnings: &[String]) -> String {
@@ -58,14 +69,14 @@ pub(crate) fn listed(lines: &[String], complete: bool) -> String {
     text
 }
 
-fn goal(overlay: &OverlayStatus, back: Back) -> String {
+fn goal(overlay: &OverlayStatus, back: &Back) -> String {
     let base = if overlay.base.is_empty() { "the base" } else { &overlay.base };
     match back {
-        Back::Reset => match overlay.baseline {
+        Back::Reset { .. } => match overlay.baseline {
             Some(id) => format!("its baseline, {}", named(overlay, id)),
             None => base.to_owned(),
         },
-        Back::Restore(id) => named(overlay, id),
+        Back::Restore(id) => named(overlay, *id),
         Back::Undo => match overlay.undo {
             Some(undo) => format!("generation {}", undo.generation),
             None => "the generation before".to_owned(),
@@ -110,7 +121,7 @@ pub(crate) fn tell_steps(overlay: &str, steps: &Steps, output: &Output) -> Resul
 }
 
 /// That it was asked for.
-pub(crate) fn tell_requested(done: &Requested, back: Back, at: Option<Now>, output: &Output) -> Result<u8> {
+pub(crate) fn tell_requested(done: &Requested, back: &Back, at: Option<Now>, output: &Output) -> Result<u8> {
     match output.is_json() {
         true => output.value(done)?,
         false => output.text(&said(done, back, at))?,
@@ -118,10 +129,14 @@ pub(crate) fn tell_requested(done: &Requested, back: Back, at: Option<Now>, outp
     Ok(0)
 }
 
-fn said(done: &Requested, back: Back, at: Option<Now>) -> String {
+fn said(done: &Requested, back: &Back, at: Option<Now>) -> String {
     let overlay = &done.overlay;
     let (noun, verb) = match back {
-        Back::Reset => ("reset", "is reset".to_owned()),
+        Back::Reset { wanted, .. } => match wanted.level {
+            Level::Baseline => ("reset", "is reset".to_owned()),
+            Level::Factory => ("factory reset", "is reset to the image".to_owned()),
+            Level::Wipe => ("wipe", "is wiped".to_owned()),
+        },
         Back::Restore(id) => ("restore", format!("goes back to snapshot {id}")),
         Back::Undo => {
             let generation = done.generation.map(|n| format!("generation {n}"));
@@ -153,6 +168,7 @@ pub(crate) fn entries(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::request::Resetting;
     use crate::status::Usage;
 
     fn overlay() -> OverlayStatus {
@@ -166,14 +182,20 @@ mod tests {
         }
     }
 
+    fn to(level: Level) -> Back {
+        Back::Reset { wanted: Resetting { level, ..Resetting::default() }, via: None }
+    }
+
     #[test]
     fn the_question_names_what_is_lost() {
         let expected = "The overlay \"root\" on / goes back to squashfs:abc by a reboot, now.\n\
                         Lost: generation 3: at least 1K in 1 entry.\n\
                         It is kept for `overlayctl undo` as reset.undo is configured.";
-        assert_eq!(losses(&overlay(), Back::Reset, Some(Now::Reboot), &[]), expected);
+        assert_eq!(losses(&overlay(), &to(Level::Baseline), Some(Now::Reboot), &[]), expected);
         let data = OverlayStatus { name: "data".into(), ..overlay() };
-        assert!(losses(&data, Back::Reset, None, &[]).contains("goes back to squashfs:abc at once.\n"));
+        assert!(
+            losses(&data, &to(Level::Baseline), None, &[]).contains("goes back to squashfs:abc at once.\n")
+        );
     }
 
     #[test]
@@ -183,17 +205,17 @@ mod tests {
         overlay.undo = Some(crate::status::Undo { generation: 7, until: None });
         let snapshot = Snapshot { id: 2, description: "clean".into(), ..Snapshot::default() };
         overlay.snapshots = vec![snapshot];
-        let text = losses(&overlay, Back::Reset, None, &[]);
+        let text = losses(&overlay, &to(Level::Baseline), None, &[]);
         assert!(text.contains("goes back to its baseline, snapshot 2 \"clean\" of 1970-01-01"), "{text}");
         assert!(
-            losses(&overlay, Back::Undo, None, &[]).contains("goes back to generation 7 at the next boot")
+            losses(&overlay, &Back::Undo, None, &[]).contains("goes back to generation 7 at the next boot")
         );
     }
 
     #[test]
     fn warnings_come_first() {
         let warnings: Vec<String> = (0..25).map(|n| format!("/bin/{n} is setuid")).collect();
-        let text = losses(&overlay(), Back::Restore(9), None, &warnings);
+        let text = losses(&overlay(), &Back::Restore(9), None, &warnings);
         let expected = "Warnings about what it brings back:\n  /bin/0 is setuid\n";
         assert!(text.starts_with(expected), "{text}");
         assert!(text.contains(
@@ -212,17 +234,24 @@ mod tests {
             generation: Some(4),
         };
         let cancel = " at the next boot. Until then `overlayctl cancel` takes it back.\n";
-        assert_eq!(said(&requested("requested", None), Back::Reset, None), format!("root is reset{cancel}"));
-        let restore = said(&requested("requested", Some(2)), Back::Restore(2), None);
+        assert_eq!(
+            said(&requested("requested", None), &to(Level::Baseline), None),
+            format!("root is reset{cancel}")
+        );
+        let factory = said(&requested("requested", None), &to(Level::Factory), None);
+        assert_eq!(factory, format!("root is reset to the image{cancel}"));
+        let wipe = said(&requested("was-pending", None), &to(Level::Wipe), None);
+        assert_eq!(wipe, "The wipe of root is pending already, asked by alice (uid 1000) via D-Bus.\n");
+        let restore = said(&requested("requested", Some(2)), &Back::Restore(2), None);
         assert_eq!(restore, format!("root goes back to snapshot 2{cancel}"));
-        let undo = said(&requested("requested", None), Back::Undo, Some(Now::Reboot));
+        let undo = said(&requested("requested", None), &Back::Undo, Some(Now::Reboot));
         assert_eq!(undo, "root goes back to generation 4 by the boot that begins now.\n");
-        let pending = said(&requested("was-pending", None), Back::Undo, None);
+        let pending = said(&requested("was-pending", None), &Back::Undo, None);
         assert_eq!(pending, "The undo of root is pending already, asked by alice (uid 1000) via D-Bus.\n");
         let other = Requested { overlay: "data".into(), ..requested("done", Some(2)) };
-        assert_eq!(said(&other, Back::Restore(2), None), "data goes back to snapshot 2: done.\n");
+        assert_eq!(said(&other, &Back::Restore(2), None), "data goes back to snapshot 2: done.\n");
         let volatile = Requested { request: String::new(), ..requested("done", Some(2)) };
         let expected = "root begins on snapshot 2 at each boot from the next one on.\n";
-        assert_eq!(said(&volatile, Back::Restore(2), None), expected);
+        assert_eq!(said(&volatile, &Back::Restore(2), None), expected);
     }
 }

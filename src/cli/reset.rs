@@ -6,19 +6,24 @@ use super::args::{Arguments, Reset};
 use super::output::Output;
 use super::request::{losses, tell_requested, tell_steps};
 use super::worker::{Back, Worker};
-use super::{ask, source};
+use super::{ask, loss, source};
 use crate::error::Result;
+use crate::plan::request::Resetting;
+use crate::store::records::Level;
 
 /// Asks for a reset, after a confirmation that names what will be lost.
 pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Result<u8> {
     source::no_boot_without_daemon(arguments, reset.now)?;
+    let wanted = Resetting { level: level(reset), keep: reset.keep.clone(), drop_kept: reset.drop_kept };
+    wanted.check()?;
     if !reset.dry_run && !reset.yes {
-        confirm(arguments, reset, output)?;
+        confirm(arguments, reset, &wanted, output)?;
     }
     let worker = Worker::new(arguments, output)?;
+    let back = Back::Reset { wanted, via: reset.via.clone() };
     match reset.dry_run {
-        true => tell_steps(arguments.target(), &worker.preview(Back::Reset)?, output),
-        false => tell_requested(&worker.go(Back::Reset, reset.now)?, Back::Reset, reset.now, output),
+        true => tell_steps(arguments.target(), &worker.preview(&back)?, output),
+        false => tell_requested(&worker.go(&back, reset.now)?, &back, reset.now, output),
     }
 }
 
@@ -35,10 +40,29 @@ pub(crate) fn cancel(arguments: &Arguments, output: &Output) -> Result<u8> {
     Ok(0)
 }
 
-fn confirm(arguments: &Arguments, reset: &Reset, output: &Output) -> Result<()> {
-    let Some(overlay) = source::changeable(arguments, output)? else { return Ok(()) };
-    if overlay.pending.as_ref().is_some_and(|p| p.action == "reset") && reset.now.is_none() {
+fn level(reset: &Reset) -> Level {
+    match (reset.factory, reset.wipe) {
+        (_, true) => Level::Wipe,
+        (true, false) => Level::Factory,
+        (false, false) => Level::Baseline,
+    }
+}
+
+fn confirm(arguments: &Arguments, reset: &Reset, wanted: &Resetting, output: &Output) -> Result<()> {
+    let Some((status, overlay)) = source::everything(arguments, output)? else { return Ok(()) };
+    let same = |p: &crate::status::Pending| p.action == "reset" && p.level == wanted.level.word();
+    if overlay.pending.as_ref().is_some_and(same) && reset.now.is_none() {
         return Ok(());
     }
-    ask::confirm(output, &losses(&overlay, Back::Reset, reset.now, &[]), "Reset it?")
+    match wanted.level {
+        Level::Baseline => {
+            let back = Back::Reset { wanted: wanted.clone(), via: None };
+            let about = losses(&overlay, &back, reset.now, &[]) + &loss::kept(wanted);
+            ask::confirm(output, &about, "Reset it?")
+        }
+        Level::Factory => {
+            ask::confirm(output, &loss::for_good(&status, &overlay, wanted, reset.now), "Delete all of it?")
+        }
+        Level::Wipe => ask::word(output, &loss::for_good(&status, &overlay, wanted, reset.now), "wipe"),
+    }
 }

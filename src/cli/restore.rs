@@ -26,32 +26,32 @@ pub(crate) fn undo(arguments: &Arguments, undo: &Undo, output: &Output) -> Resul
     source::no_boot_without_daemon(arguments, undo.now)?;
     let worker = Worker::new(arguments, output)?;
     if undo.dry_run {
-        return tell_steps(arguments.target(), &worker.preview(Back::Undo)?, output);
+        return tell_steps(arguments.target(), &worker.preview(&Back::Undo)?, output);
     }
     if !undo.yes {
         let overlay = source::changeable(arguments, output)?;
         // Without something to go back to there is no question; the worker says why.
         if let Some(overlay) = overlay.filter(|o| o.undo.is_some()) {
-            let steps = worker.preview(Back::Undo)?;
-            ask::confirm(output, &losses(&overlay, Back::Undo, undo.now, &steps.warnings), "Undo it?")?;
+            let steps = worker.preview(&Back::Undo)?;
+            ask::confirm(output, &losses(&overlay, &Back::Undo, undo.now, &steps.warnings), "Undo it?")?;
         }
     }
-    tell_requested(&worker.go(Back::Undo, undo.now)?, Back::Undo, undo.now, output)
+    tell_requested(&worker.go(&Back::Undo, undo.now)?, &Back::Undo, undo.now, output)
 }
 
 fn whole(arguments: &Arguments, restore: &Restore, id: u64, output: &Output) -> Result<u8> {
     let (worker, back) = (Worker::new(arguments, output)?, Back::Restore(id));
     if restore.dry_run {
-        return tell_steps(arguments.target(), &worker.preview(back)?, output);
+        return tell_steps(arguments.target(), &worker.preview(&back)?, output);
     }
     if !restore.yes {
-        let steps = worker.preview(back)?;
+        let steps = worker.preview(&back)?;
         if let Some(overlay) = source::changeable(arguments, output)? {
-            let about = losses(&overlay, back, restore.now, &steps.warnings);
+            let about = losses(&overlay, &back, restore.now, &steps.warnings);
             ask::confirm(output, &about, "Restore it?")?;
         }
     }
-    tell_requested(&worker.go(back, restore.now)?, back, restore.now, output)
+    tell_requested(&worker.go(&back, restore.now)?, &back, restore.now, output)
 }
 
 fn paths(arguments: &Arguments, restore: &Restore, from: From, output: &Output) -> Result<u8> {

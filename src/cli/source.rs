@@ -51,6 +51,13 @@ pub(crate) fn changeable(arguments: &Arguments, output: &Output) -> Result<Optio
     Ok(found.store.is_some().then(|| found.overlays.swap_remove(0)))
 }
 
+/// The same, with everything else that is in the store.
+pub(crate) fn everything(arguments: &Arguments, output: &Output) -> Result<Option<(Status, OverlayStatus)>> {
+    let found = status(arguments, output)?;
+    let mut one = select(found.clone(), Some(arguments.target()))?;
+    Ok(found.store.is_some().then(|| (found, one.overlays.swap_remove(0))))
+}
+
 /// A store by itself boots nothing.
 pub(crate) fn no_boot_without_daemon(arguments: &Arguments, now: Option<Now>) -> Result<()> {
     match arguments.store.is_some() && now.is_some() {

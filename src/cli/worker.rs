@@ -2,7 +2,6 @@
 //! knows there are two.
 
 use std::io::{self, IsTerminal};
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use super::agent::Agent;
@@ -20,10 +19,15 @@ use crate::plan::request::Resetting;
 use crate::sys::user;
 
 /// Something to go back to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Back {
-    /// The baseline.
-    Reset,
+    /// The baseline or the image.
+    Reset {
+        /// How far, and what is kept.
+        wanted: Resetting,
+        /// What asks, if not whoever runs the tool.
+        via: Option<String>,
+    },
     /// A snapshot.
     Restore(u64),
     /// The generation before.
@@ -51,7 +55,7 @@ impl<'a> Worker<'a> {
                 site: Site::offline(store),
                 asked: Asked {
                     by: format!("{} via overlayctl --store", user::describe(user::own_uid())),
-                    via: None,
+                    via: Some("overlayctl --store".to_owned()),
                 },
             },
             None => {
@@ -65,13 +69,14 @@ impl<'a> Worker<'a> {
     }
 
     /// What going back would take.
-    pub(crate) fn preview(&self, back: Back) -> Result<Steps> {
+    pub(crate) fn preview(&self, back: &Back) -> Result<Steps> {
         match &self.place {
             Place::Bus { client, .. } => self.ask(client, back, When::DryRun).map(Steps::told),
             Place::Store { site, asked } => match back {
-                Back::Reset => operation::preview_reset(site, self.overlay, &Resetting::default(), asked)
-                    .map(Steps::from),
-                Back::Restore(id) => restore::preview(site, self.overlay, id, asked).map(Steps::from),
+                Back::Reset { wanted, .. } => {
+                    operation::preview_reset(site, self.overlay, wanted, asked).map(Steps::from)
+                }
+                Back::Restore(id) => restore::preview(site, self.overlay, *id, asked).map(Steps::from),
                 Back::Undo => restore::preview_undo(site, self.overlay, asked).map(Steps::from),
             },
         }
@@ -79,14 +84,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Asks for going back, at the next boot or by one that begins now.
-    pub(crate) fn go(&self, back: Back, now: Option<Now>) -> Result<Requested> {
+    pub(crate) fn go(&self, back: &Back, now: Option<Now>) -> Result<Requested> {
         match &self.place {
             Place::Bus { client, .. } => {
                 self.ask(client, back, when(now)).map(|done| Requested::told(self.overlay, done))
             }
             Place::Store { site, asked } => self.carry_out(site, asked, &|| match back {
-                Back::Reset => operation::request_reset(site, self.overlay, &Resetting::default(), asked),
-                Back::Restore(id) => restore::request(site, self.overlay, id, asked),
+                Back::Reset { wanted, via } => {
+                    let asked = Asked { via: via.clone().or(asked.via.clone()), ..asked.clone() };
+                    operation::request_reset(site, self.overlay, wanted, &asked)
+                }
+                Back::Restore(id) => restore::request(site, self.overlay, *id, asked),
                 Back::Undo => restore::request_undo(site, self.overlay, asked),
             }),
         }
@@ -235,11 +243,13 @@ impl<'a> Worker<'a> {
         .map_err(told)
     }
 
-    fn ask(&self, client: &Client, back: Back, when: When) -> Result<crate::dbus::client::JobDone> {
+    fn ask(&self, client: &Client, back: &Back, when: When) -> Result<crate::dbus::client::JobDone> {
         match back {
-            Back::Reset => client
-                .reset(self.overlay, &Resetting::default(), None, when, &mut |_| ControlFlow::Continue(())),
-            Back::Restore(id) => client.restore(self.overlay, id, when),
+            Back::Reset { wanted, via } => {
+                let mut meter = Meter::start(self.output)?;
+                client.reset(self.overlay, wanted, via.as_deref(), when, &mut |at| meter.job(at))
+            }
+            Back::Restore(id) => client.restore(self.overlay, *id, when),
             Back::Undo => client.undo(self.overlay, when),
         }
     }

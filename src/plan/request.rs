@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Refusal, Step, execute, retain};
 use crate::config::Undo;
 use crate::error::{Error, Kind, Result};
+use crate::keep::Pattern;
 use crate::observe::Moment;
 use crate::operation::{Asked, Planned};
 use crate::store::records::{Action, Level, RECORD_VERSION, RequestRecord};
@@ -30,6 +31,19 @@ pub struct Resetting {
     pub keep: Vec<String>,
     /// Keep nothing of what the configuration says.
     pub drop_kept: bool,
+}
+
+impl Resetting {
+    /// Whether the patterns are ones; the error names the first that is not.
+    pub fn check(&self) -> Result<()> {
+        let mut parsed = self.keep.iter().map(|text| (text, Pattern::parse(text).err()));
+        match parsed.find_map(|(text, wrong)| Some((text, wrong?))) {
+            Some((text, why)) => {
+                Err(Error::new(Kind::InvalidArgs, format!("{text:?} is no pattern of files to keep: {why}")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// The steps of asking for a reset. The same request twice is no step; one that goes further takes the place of a milder.

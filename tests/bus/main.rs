@@ -20,5 +20,6 @@ mod sandbox;
 mod snapshots;
 mod tool;
 mod tool_jobs;
+mod tool_reset;
 mod tool_store;
 mod world;
