@@ -15,6 +15,12 @@ pub mod message_id {
     pub const RESET_REQUESTED: &str = "01a90e723408db133a655e17b0f2a3a0";
     /// A boot executed a reset.
     pub const RESET_EXECUTED: &str = "d6247bd12cb5e53193a5bf1af83ceed6";
+    /// A boot could not execute a reset.
+    pub const RESET_FAILED: &str = "f82ab9e4e71d4fc1b088e0758fe6ff9d";
+    /// What a reset kept.
+    pub const RESET_KEPT: &str = "0585734a3bc747d397ba2ee8405d92da";
+    /// What a reset gave up is deleted, and the device was told.
+    pub const ERASURE_COMPLETE: &str = "9d0cde9890ed412686ea24c45f617845";
     /// A pending request was taken back.
     pub const REQUEST_CANCELLED: &str = "315c5c24076aa5db5c1e8f98e465fd98";
     /// An overlay is not in its configured mode.

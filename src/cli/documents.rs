@@ -103,7 +103,16 @@ fn the_catalog_explains_every_message() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/catalog/overlayd.catalog");
     let catalog = std::fs::read_to_string(path).unwrap();
     let page = page("overlayd.8");
-    for id in [RESET_REQUESTED, RESET_EXECUTED, REQUEST_CANCELLED, BOOTED_DEGRADED, CLEANUP_FINISHED] {
+    for id in [
+        RESET_REQUESTED,
+        RESET_EXECUTED,
+        RESET_FAILED,
+        RESET_KEPT,
+        ERASURE_COMPLETE,
+        REQUEST_CANCELLED,
+        BOOTED_DEGRADED,
+        CLEANUP_FINISHED,
+    ] {
         assert!(catalog.contains(&format!("-- {id}\n")), "{id} is not in the catalog");
         assert!(page.contains(id), "overlayd.8 does not list {id}");
     }

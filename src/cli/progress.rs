@@ -9,7 +9,7 @@ use super::format::bytes;
 use super::output::Output;
 use crate::dbus::client::JobProgress;
 use crate::layer::Progress;
-use crate::store::trash::Deleted;
+use crate::operation::erase::Stage;
 use crate::sys::signal::{self, Caught};
 
 /// What is over before this is not worth a bar.
@@ -82,9 +82,13 @@ impl Meter {
         })
     }
 
-    /// A deletion is this far.
-    pub(crate) fn deletion(&mut self, at: Deleted) -> ControlFlow<()> {
-        self.show(&Point { stage: "deleting".to_owned(), entries: at.entries, ..Point::default() })
+    /// What was given up is deleted this far.
+    pub(crate) fn cleanup(&mut self, at: Stage) -> ControlFlow<()> {
+        let (stage, entries) = match at {
+            Stage::Deleting(at) => ("deleting", at.entries),
+            Stage::Trimming => ("trimming", 0),
+        };
+        self.show(&Point { stage: stage.to_owned(), entries, ..Point::default() })
     }
 
     fn show(&mut self, point: &Point) -> ControlFlow<()> {

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use super::format::{bytes, count, percent, when};
 use super::output::{Paint, Tone};
 use super::page::{Page, columns, or};
+use crate::operation::erase::ERASING;
 use crate::status::{Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
+
+/// So many kept files are named, and patterns.
+const NAMED: usize = 4;
 
 /// The whole page.
 pub(crate) fn render(status: &Status, now: u64, paint: Paint) -> String {
@@ -61,13 +65,12 @@ impl Page {
         }
         self.pending(overlay, now);
         if let Some(undo) = overlay.undo {
-            let until = undo.until.map_or_else(
-                || "as long as there is space".to_owned(),
-                |until| format!("until {}", when(until, now)),
-            );
-            self.field("Undo", &format!("to generation {}, kept {until}", undo.generation));
+            let until =
+                undo.until.map_or_else(String::new, |until| format!("until {}, or ", when(until, now)));
+            let generation = undo.generation;
+            self.field("Undo", &format!("to generation {generation}, kept {until}until space is needed"));
         }
-        self.field("Last", &overlay.last.as_ref().map_or_else(|| "nothing yet".into(), |o| last(o, now)));
+        self.last(overlay.last.as_ref(), now);
         if overlay.trash > 0 {
             self.field(
                 "Trash",
@@ -148,7 +151,34 @@ impl Page {
         let what = self.paint.tone(Tone::Notice, &what);
         self.field("Pending", &what);
         let boot = if pending.this_boot { "" } else { ", in an earlier boot" };
-        self.continued(&format!("by {}, {}{boot}", pending.requested_by, when(pending.requested_at, now)));
+        let by = asked_by(&pending.requested_by, pending.via.as_deref());
+        self.continued(&format!("by {by}, {}{boot}", when(pending.requested_at, now)));
+        if !pending.keep.is_empty() {
+            self.continued(&format!("keeps {}", first(&pending.keep, pending.keep.len() as u64)));
+        }
+        if pending.drop_kept {
+            self.continued("keeps nothing of what the configuration says");
+        }
+    }
+
+    fn last(&mut self, outcome: Option<&Outcome>, now: u64) {
+        let Some(outcome) = outcome else { return self.field("Last", "nothing yet") };
+        self.field("Last", &last(outcome, now));
+        if outcome.kept_count > 0 {
+            self.continued(&kept(outcome));
+        }
+        if !outcome.unmatched.is_empty() {
+            let patterns = first(&outcome.unmatched, outcome.unmatched.len() as u64);
+            self.continued(&format!("nothing to keep matched {patterns}"));
+        }
+        if outcome.erasure.as_deref() == Some(ERASING) {
+            let text = self.paint.tone(Tone::Notice, "erasing what was given up");
+            self.continued(&text);
+        }
+        if let Some(secure) = &outcome.secure {
+            let why = outcome.secure_why.as_deref().unwrap_or("no reason is recorded");
+            self.continued(&format!("erased securely: {secure}: {why}"));
+        }
     }
 
     fn problems(&mut self, problems: &[String]) {
@@ -178,6 +208,9 @@ fn title(overlay: &OverlayStatus, id: u64) -> String {
 
 /// `restore of snapshot 3 "before the upgrade"`.
 fn action(overlay: &OverlayStatus, pending: &Pending) -> String {
+    if pending.action == "reset" {
+        return reset(&pending.level).to_owned();
+    }
     match (pending.action.as_str(), pending.snapshot, pending.generation) {
         ("snapshot", Some(id), _) if pending.commit => format!("commit as snapshot {id}"),
         ("snapshot", Some(id), _) => format!("snapshot {id} is made"),
@@ -197,13 +230,48 @@ fn last(outcome: &Outcome, now: u64) -> String {
     let why = outcome.message.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     let snapshot = outcome.snapshot.map_or_else(String::new, |id| format!(" on snapshot {id}"));
     let snapshot = if moved.is_empty() { String::new() } else { snapshot };
+    let action = if outcome.action == "reset" { reset(&outcome.level) } else { &outcome.action };
     format!(
-        "{} {} {}{moved}{snapshot}, asked by {}{why}",
-        outcome.action,
+        "{action} {} {}{moved}{snapshot}, asked by {}{why}",
         outcome.result,
         when(outcome.executed_at, now),
-        outcome.requested_by
+        asked_by(&outcome.requested_by, outcome.via.as_deref())
     )
+}
+
+/// What a reset of this level is called.
+fn reset(level: &str) -> &'static str {
+    match level {
+        "factory" => "factory reset",
+        "wipe" => "wipe",
+        _ => "reset",
+    }
+}
+
+/// Who asked, and by what way, where that does not say so already.
+fn asked_by(by: &str, via: Option<&str>) -> String {
+    match via {
+        Some(via) if !by.contains(via) => format!("{by}, through {via}"),
+        _ => by.to_owned(),
+    }
+}
+
+/// `kept 12 paths: /etc/machine-id, …`; the names are for root only.
+fn kept(outcome: &Outcome) -> String {
+    let text = format!("kept {}", count(outcome.kept_count, "path", "paths"));
+    match outcome.kept.is_empty() {
+        true => text,
+        false => format!("{text}: {}", first(&outcome.kept, outcome.kept_count)),
+    }
+}
+
+/// The first few of some paths or patterns, and how many more there are of `count`.
+fn first(list: &[String], count: u64) -> String {
+    let shown: Vec<&str> = list.iter().take(NAMED).map(String::as_str).collect();
+    match count.saturating_sub(shown.len() as u64) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// Where it is mounted, if it is.

@@ -124,13 +124,13 @@ fn snapshots_the_baseline_and_the_undo_are_told() {
         "   Baseline: snapshot 2 \"clean install\"\n",
         "  Snapshots: 2, holding 4M, 1 damaged\n",
         "    Pending: restore of snapshot 2 \"clean install\" at the next boot\n",
-        "       Undo: to generation 2, kept until 2026-05-13 22:36:13 UTC; in 4 days\n",
+        "       Undo: to generation 2, kept until 2026-05-13 22:36:13 UTC; in 4 days, or until space is needed\n",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
     status.overlays[0].undo = Some(Undo { generation: 2, until: None });
     let text = render(&status, NOW, Paint(false));
-    assert!(text.contains("       Undo: to generation 2, kept as long as there is space\n"), "{text}");
+    assert!(text.contains("       Undo: to generation 2, kept until space is needed\n"), "{text}");
 }
 
 #[test]
@@ -172,6 +172,70 @@ fn a_request_that_failed_says_why() {
     let last =
         "Last: restore failed 2026-05-09 07:29:33 UTC; just now, asked by root (uid 0): snapshot 3 is gone";
     assert!(text.contains(last), "{text}");
+}
+
+#[test]
+fn a_pending_factory_reset_says_how_far_it_goes_and_what_it_keeps() {
+    let mut status = healthy();
+    status.overlays[0].pending = Some(Pending {
+        action: "reset".into(),
+        level: "factory".into(),
+        requested_by: "root (uid 0) via D-Bus".into(),
+        via: Some("factory-reset.target".into()),
+        requested_at: NOW - 180,
+        this_boot: true,
+        keep: vec!["/etc/machine-id".into()],
+        drop_kept: true,
+        ..Pending::default()
+    });
+    let text = render(&status, NOW, Paint(false));
+    let expected = "    Pending: factory reset at the next boot
+             by root (uid 0) via D-Bus, through factory-reset.target, 2026-05-09 07:26:33 UTC; 3min ago
+             keeps /etc/machine-id
+             keeps nothing of what the configuration says
+";
+    assert!(text.contains(expected), "{text}");
+    let pending = status.overlays[0].pending.as_mut().unwrap();
+    (pending.level, pending.via) = ("wipe".into(), Some("D-Bus".into()));
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("    Pending: wipe at the next boot\n"), "{text}");
+    assert!(text.contains("             by root (uid 0) via D-Bus, 2026-"), "{text}");
+}
+
+#[test]
+fn what_a_factory_reset_kept_and_how_well_it_erased_stays_on_record() {
+    let mut status = healthy();
+    let reset = Outcome {
+        action: "reset".into(),
+        level: "factory".into(),
+        requested_by: "the kernel command line".into(),
+        via: Some("overlayd.reset=4711".into()),
+        executed_at: NOW - 60,
+        result: "done".into(),
+        from_generation: Some(2),
+        to_generation: 3,
+        kept: (0..5).map(|n| format!("/etc/{n}")).collect(),
+        kept_count: 12,
+        unmatched: vec!["/etc/gone".into()],
+        erasure: Some("erasing".into()),
+        ..Outcome::default()
+    };
+    status.overlays[0].last = Some(reset.clone());
+    let text = render(&status, NOW, Paint(false));
+    let expected =
+        "       Last: factory reset done 2026-05-09 07:28:33 UTC; 1min ago, from generation 2 to 3, \
+                    asked by the kernel command line, through overlayd.reset=4711
+             kept 12 paths: /etc/0, /etc/1, /etc/2, /etc/3 and 8 more
+             nothing to keep matched /etc/gone
+             erasing what was given up
+";
+    assert!(text.ends_with(expected), "{text}");
+    let (erasure, secure) = (Some("complete".into()), Some("no".into()));
+    let why = Some("the files were deleted".into());
+    status.overlays[0].last = Some(Outcome { kept: vec![], erasure, secure, secure_why: why, ..reset });
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("             kept 12 paths\n"), "{text}");
+    assert!(text.ends_with("             erased securely: no: the files were deleted\n"), "{text}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::output::Output;
 use super::progress::Meter;
 use crate::dbus::client::{Client, Taking, When};
 use crate::error::{Error, Kind, Result};
+use crate::operation::erase;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
@@ -256,7 +257,7 @@ impl<'a> Worker<'a> {
 
     /// Without a daemon nobody else empties the trash. What was asked for is done, whatever comes of this.
     fn tidy(&self, site: &Site, meter: &mut Meter) {
-        let emptied = operation::empty_trash(&site.store, &mut |at| meter.deletion(at));
+        let emptied = erase::clean(&site.store, &mut |at| meter.cleanup(at));
         if let Err(error) = emptied {
             self.output.note(&format!("overlayctl: the trash is not empty: {}", error.message()));
         }

@@ -58,20 +58,50 @@ fn executed(overlay: &str, outcome: &OutcomeRecord) {
         overlay,
         request = outcome.request,
         by = outcome.requested_by,
+        via = outcome.via,
+        level = level(outcome),
         generation = outcome.to_generation,
         from_generation = outcome.from_generation,
         snapshot = outcome.snapshot,
+        erasure = outcome.erasure,
         "{operation} executed at boot"
+    );
+    if outcome.kept_count.is_some_and(|count| count > 0) || !outcome.unmatched.is_empty() {
+        kept(overlay, outcome);
+    }
+}
+
+/// How far a reset went; nothing for what is none.
+fn level(outcome: &OutcomeRecord) -> Option<&'static str> {
+    (outcome.action == Action::Reset).then(|| outcome.level.word())
+}
+
+fn kept(overlay: &str, outcome: &OutcomeRecord) {
+    tracing::info!(
+        message_id = message_id::RESET_KEPT,
+        operation = outcome.action.word(),
+        overlay,
+        request = outcome.request,
+        count = outcome.kept_count.unwrap_or(0),
+        kept = outcome.kept.join(" "),
+        unmatched = outcome.unmatched.join(" "),
+        "files kept over the reset"
     );
 }
 
 fn failed(overlay: &str, outcome: &OutcomeRecord) {
+    let message_id = match outcome.action {
+        Action::Reset => message_id::RESET_FAILED,
+        Action::Restore | Action::Undo | Action::Snapshot => message_id::REQUEST_FAILED,
+    };
     tracing::error!(
-        message_id = message_id::REQUEST_FAILED,
+        message_id,
         operation = outcome.action.word(),
         overlay,
         request = outcome.request,
         by = outcome.requested_by,
+        via = outcome.via,
+        level = level(outcome),
         reason = outcome.message.as_deref().unwrap_or("no reason is recorded"),
         "request could not be executed at boot"
     );

@@ -22,7 +22,8 @@ use super::task::Work;
 use super::{NAME, ROOT, announce, boot_report, paths, reboot, request, wait, work};
 use crate::error::{Error, Kind, Result};
 use crate::logging::LogHandle;
-use crate::status::Status;
+use crate::operation::erase;
+use crate::status::{OverlayStatus, Status};
 
 /// How long the daemon waits at its end for calls and jobs that are not over.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -190,10 +191,13 @@ impl Daemon {
         }
     }
 
-    /// Starts the job that deletes what lies in the trash.
+    /// Starts the job that deletes what lies in the trash, and ends resets whose erasure was interrupted.
     async fn clean_up(&self) {
         let writable = self.told.store.as_ref().is_some_and(|s| !s.read_only);
-        if self.stopping || !writable || self.told.overlays.iter().all(|o| o.trash == 0) {
+        let erasing = |o: &OverlayStatus| {
+            o.last.as_ref().is_some_and(|last| last.erasure.as_deref() == Some(erase::ERASING))
+        };
+        if self.stopping || !writable || !self.told.overlays.iter().any(|o| o.trash > 0 || erasing(o)) {
             return;
         }
         let by = Initiator { uid: 0, name: "overlayd".to_owned() };

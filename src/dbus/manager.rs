@@ -14,6 +14,7 @@ use super::errors::{BusError, BusResult as Result, name_of};
 use super::request::{self, Call, Pretext};
 use super::{announce, flags, paths};
 use crate::error::Kind;
+use crate::operation::erase::ERASING;
 use crate::status::Status;
 
 /// The overlay that a factory reset is about.
@@ -203,7 +204,7 @@ pub(super) fn factory_reset_state(status: &Status) -> &'static str {
     let supported = status.store.as_ref().is_some_and(|store| !store.read_only);
     match machine.last.filter(|last| last.action == RESET) {
         Some(last) if last.result != "done" => "failed",
-        Some(last) if last.erasure.as_deref() == Some("erasing") => "erasing",
+        Some(last) if last.erasure.as_deref() == Some(ERASING) => "erasing",
         Some(_) => "complete",
         None if supported => "off",
         None => "unsupported",

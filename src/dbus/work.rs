@@ -15,8 +15,9 @@ use super::jobs::{Details, Ended, Job};
 use super::task::Work;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Progress;
-use crate::operation::{self, Asked, Site};
-use crate::store::trash::Deleted;
+use crate::logging::message_id;
+use crate::operation::erase::{self, Cleaned, Stage};
+use crate::operation::{Asked, Site};
 use crate::sys::process;
 
 /// Progress is not reported more often than this.
@@ -142,29 +143,60 @@ fn cleanup(at: &At<'_>) -> Result<Ended> {
     process::set_idle_priority();
     let trees = at.core.seen().map_or(0, |s| s.overlays.iter().map(|o| o.trash).sum::<u64>()).max(1);
     let mut told = Instant::now();
-    let deleted = operation::empty_trash(&at.site.store, &mut |done: Deleted| {
+    let cleaned = erase::clean(&at.site.store, &mut |stage| {
         if told.elapsed() >= PACE {
             told = Instant::now();
-            let percent = u32::try_from(done.trees * 100 / trees).unwrap_or(100).min(99);
-            at.report("deleting", percent, Progress { entries: done.entries, ..Progress::default() });
+            match stage {
+                Stage::Deleting(done) => {
+                    let percent = u32::try_from(done.trees * 100 / trees).unwrap_or(100).min(99);
+                    at.report("deleting", percent, Progress { entries: done.entries, ..Progress::default() });
+                }
+                Stage::Trimming => at.report("trimming", 99, Progress::default()),
+            }
         }
         at.flow()
     })?;
+    let deleted = cleaned.deleted;
+    let trimmed = cleaned.trimmed.map(|bytes| ("trimmed", bytes));
     let details = Details {
-        numbers: vec![("trees", deleted.trees), ("entries", deleted.entries)],
+        numbers: [("trees", deleted.trees), ("entries", deleted.entries)]
+            .into_iter()
+            .chain(trimmed)
+            .collect(),
         ..Details::default()
     };
+    erased(&cleaned);
     if at.flow().is_break() {
         return Ok(Ended::Canceled(details));
     }
     tracing::info!(
-        message_id = crate::logging::message_id::CLEANUP_FINISHED,
+        message_id = message_id::CLEANUP_FINISHED,
         operation = "cleanup",
         trees = deleted.trees,
         entries = deleted.entries,
         "cleanup finished"
     );
     Ok(Ended::Done(details))
+}
+
+/// Tells which resets are complete now.
+fn erased(cleaned: &Cleaned) {
+    if let Some(error) = &cleaned.untold {
+        tracing::warn!(operation = "cleanup", error, "the device was not told what was deleted");
+    }
+    for (overlay, outcome) in &cleaned.erased {
+        tracing::info!(
+            message_id = message_id::ERASURE_COMPLETE,
+            operation = "reset",
+            overlay,
+            request = outcome.request,
+            level = outcome.level.word(),
+            trimmed = cleaned.trimmed,
+            secure = outcome.secure,
+            reason = outcome.secure_why,
+            "erasure complete"
+        );
+    }
 }
 
 #[cfg(test)]

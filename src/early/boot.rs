@@ -215,10 +215,13 @@ fn report(handoff: &Handoff) {
 /// The flag for the unit that deletes the trash and reports, once the system is up.
 pub(super) fn want_cleanup(handoff: &Handoff) {
     let visible = crate::store::Layout::new(handoff::RUN_STORE);
+    // A boot in which the daemon was interrupted may have deleted all, and not said so.
+    let erasing =
+        |name: &str| read::outcome(&visible, name).is_some_and(|o| o.erasure.as_deref() == Some("erasing"));
     let trash = read::overlay_names(&visible)
         .unwrap_or_default()
         .iter()
-        .any(|name| read::trash_entries(&visible, name).is_ok_and(|t| !t.is_empty()));
+        .any(|name| read::trash_entries(&visible, name).is_ok_and(|t| !t.is_empty()) || erasing(name));
     let notable = handoff.overlay.values().any(|o| o.reason.is_some() || o.executed.is_some());
     if trash || notable {
         std::fs::write(handoff::CLEANUP_WANTED, "")

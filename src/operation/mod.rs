@@ -9,6 +9,8 @@ mod compare;
 #[cfg(feature = "host")]
 mod draft;
 #[cfg(feature = "host")]
+pub mod erase;
+#[cfg(feature = "host")]
 mod ground;
 #[cfg(feature = "host")]
 mod listing;
@@ -164,15 +166,21 @@ pub fn cancel(store: &Path, overlay: &str) -> Result<Vec<Step>> {
 pub fn empty_trash(store: &Path, on_progress: &mut trash::OnProgress<'_>) -> Result<trash::Deleted> {
     let layout = Layout::new(store);
     let deleted = trash::empty(&layout, on_progress)?;
+    set_aside_again(&layout)?;
+    Ok(deleted)
+}
+
+/// Fills the reserve, as soon as there is space for it.
+fn set_aside_again(layout: &Layout) -> Result<()> {
     // XFS frees the space of removed files in the background; btrfs that of a subvolume too, once told.
     for _ in 0..10 {
         btrfs::free_deleted(layout.root())?;
-        if refill(&layout)? {
+        if refill(layout)? {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(deleted)
+    Ok(())
 }
 
 /// Fills the reserve if it is missing and fits; false if there is not enough space for it.

@@ -18,6 +18,8 @@ pub mod signal;
 pub mod space;
 pub mod superblock;
 pub mod tree;
+#[cfg(feature = "host")]
+pub mod trim;
 pub mod user;
 #[cfg(feature = "host")]
 pub mod users;

@@ -8,6 +8,7 @@
 
 mod authority;
 mod ear;
+mod erase;
 mod errors;
 mod interface;
 mod jobs;

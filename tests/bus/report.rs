@@ -54,3 +54,21 @@ fn an_outcome_of_another_boot_is_not_told_again() {
     assert!(world.tool(&["status"]).status.success());
     assert!(!fs::read_to_string(world.dir.join("daemon.log")).unwrap().contains("abc"));
 }
+
+#[test]
+fn a_reset_tells_how_far_it_went_how_it_was_asked_and_what_it_kept() {
+    let log = told(
+        "reset",
+        "result = \"done\"\nlevel = \"factory\"\nvia = \"a button\"\nkept = [\"/etc/machine-id\"]\nkept-count = 1\n\
+         unmatched = [\"/etc/gone\"]\nerasure = \"complete\"\n",
+    );
+    for part in
+        ["level=\"factory\"", "via=\"a button\"", "kept=\"/etc/machine-id\"", "unmatched=\"/etc/gone\""]
+    {
+        assert!(log.contains(part), "{part} is not in\n{log}");
+    }
+    assert!(log.contains(overlayd::logging::message_id::RESET_KEPT), "{log}");
+    let failed = told("reset", "result = \"failed\"\nlevel = \"factory\"\nmessage = \"no space\"\n");
+    assert!(failed.contains(overlayd::logging::message_id::RESET_FAILED), "{failed}");
+    assert!(failed.contains("reason=\"no space\""), "{failed}");
+}
