@@ -140,6 +140,9 @@ install:
 		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \
 	done
 	$(INSTALL_FILE) units/systemd-remount-fs.conf $(DESTDIR)$(UNITDIR)/systemd-remount-fs.service.d/overlayd.conf
+	$(INSTALL_FILE) units/run-overlayd-mounts.conf $(DESTDIR)$(UNITDIR)/run-overlayd-.mount.d/overlayd.conf
+	install -d $(DESTDIR)$(UNITDIR)/soft-reboot.target.wants
+	ln -sf ../overlayd-nextroot.service $(DESTDIR)$(UNITDIR)/soft-reboot.target.wants/overlayd-nextroot.service
 	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
 	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
 	$(call install_all,$(BUS_POLICY),$(SHAREDIR)/dbus-1/system.d)

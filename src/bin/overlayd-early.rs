@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use overlayd::early::args::{self, Task};
-use overlayd::early::{boot, mount, shutdown};
+use overlayd::early::{boot, mount, nextroot, shutdown};
 use overlayd::logging;
 
 /// The C entry point instead of Rust's: std's start code handles stack overflows of threads, and for that takes a
@@ -33,6 +33,10 @@ fn run() -> i32 {
             // As mount(8): 32 is a mount that failed.
             Err(e) => fail(&e.to_string(), 32),
         },
+        Ok(Task::NextRoot) => {
+            logging::init_early();
+            nextroot::run().map_or_else(|e| fail(&e.to_string(), 1), |()| 0)
+        }
         Ok(Task::Shutdown { verb }) => {
             logging::init_early();
             let refused = shutdown::run(&verb);

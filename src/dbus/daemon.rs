@@ -169,9 +169,9 @@ impl Daemon {
         note(announce::job(&self.bus, &job).await);
         note(announce::job_removed(&self.bus, &job).await);
         self.sweep_after(&job.work).await;
-        if job.work.reboots()
+        if let Some(boot) = job.work.boots()
             && matches!(job.ended, Some(Ended::Done(_)))
-            && let Err(error) = reboot::reboot(&self.bus).await
+            && let Err(error) = reboot::reboot(&self.bus, boot).await
         {
             tracing::error!(operation = "reboot", error = %error, "failed to reboot");
         }

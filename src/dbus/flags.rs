@@ -1,6 +1,7 @@
 //! The last argument of every method: bits that are known, and nothing else.
 
 use super::errors::{BusError, BusResult};
+use super::reboot::Boot;
 use crate::store::records::Level;
 
 /// Of `Reset`, `Restore` and `Undo`: at once, by a soft-reboot.
@@ -23,8 +24,21 @@ pub(super) enum Effect {
     NextBoot,
     /// At once, by a reboot.
     Reboot,
+    /// At once, by a soft-reboot.
+    SoftReboot,
     /// Not at all: the plan is reported.
     DryRun,
+}
+
+impl Effect {
+    /// What boots for it.
+    pub(super) fn boots(self) -> Option<Boot> {
+        match self {
+            Effect::Reboot => Some(Boot::Full),
+            Effect::SoftReboot => Some(Boot::Soft),
+            Effect::NextBoot | Effect::DryRun => None,
+        }
+    }
 }
 
 /// How a snapshot or a commit is made.
@@ -59,7 +73,7 @@ pub(super) fn effect(flags: u64) -> BusResult<Effect> {
         0 => Ok(Effect::NextBoot),
         REBOOT => Ok(Effect::Reboot),
         DRY_RUN => Ok(Effect::DryRun),
-        SOFT_REBOOT => Err(BusError::not_supported("soft-reboot is not supported yet (use a reboot)")),
+        SOFT_REBOOT => Ok(Effect::SoftReboot),
         other => Err(exclude(other)),
     }
 }
@@ -124,7 +138,7 @@ mod tests {
         assert_eq!(effect(0).unwrap(), Effect::NextBoot);
         assert_eq!(effect(2).unwrap(), Effect::Reboot);
         assert_eq!(effect(4).unwrap(), Effect::DryRun);
-        assert_eq!(effect(1).unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
+        assert_eq!(effect(1).unwrap(), Effect::SoftReboot);
         for bad in [3, 5, 6, 7, 8, u64::MAX] {
             assert_eq!(effect(bad).unwrap_err().name(), "org.freedesktop.DBus.Error.InvalidArgs", "{bad}");
         }
@@ -140,7 +154,7 @@ mod tests {
         assert_eq!(restore(12).unwrap(), (Effect::DryRun, Source::Base));
         assert_eq!(restore(2).unwrap(), (Effect::Reboot, Source::Snapshot));
         assert!(restore(16).is_err() && restore(6).is_err());
-        assert_eq!(restore(1).unwrap_err().name(), "org.freedesktop.DBus.Error.NotSupported");
+        assert_eq!(restore(1).unwrap(), (Effect::SoftReboot, Source::Snapshot));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::errors::{BusError, BusResult as Result};
 use super::flags::{self, Effect, Source};
 use super::request::{self, Call, Pretext};
 use super::task::Work;
-use super::{announce, arguments, authority, paths};
+use super::{announce, arguments, authority, paths, reboot};
 use crate::operation::restore::From;
 use crate::status::OverlayStatus;
 
@@ -209,6 +209,11 @@ impl OverlayObject {
         self.now().await.degraded.unwrap_or_default()
     }
 
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn soft_reboot_capable(&self, #[zbus(connection)] bus: &Connection) -> bool {
+        request::is_soft_rebootable(&self.now().await) && reboot::require_soft(bus).await.is_ok()
+    }
+
     #[zbus(property)]
     fn active_job(&self) -> OwnedObjectPath {
         self.core.active_job(&self.name).map_or_else(paths::none, paths::job)
@@ -249,7 +254,7 @@ fn restore(snapshot: u64, paths: &[String], flags: u64) -> Result<Work> {
         Source::Base => From::Base,
     };
     match (from, paths.is_empty(), effect) {
-        (_, false, Effect::Reboot) => {
+        (_, false, Effect::Reboot | Effect::SoftReboot) => {
             Err(BusError::invalid("single paths are restored at once, without a reboot"))
         }
         (from, false, effect) => Ok(Work::Paths(from, paths, effect)),

@@ -12,17 +12,18 @@ use zbus::{Connection, OwnedObjectPath};
 use super::authority::{self, COMMIT, CREATE_SNAPSHOT, FACTORY_RESET, RESET, RESTORE};
 use super::caller::Caller;
 use super::core::{Core, Depth, find};
-use super::errors::BusResult;
+use super::errors::{BusError, BusResult};
 use super::flags;
 use super::job::JobObject;
 use super::jobs::Initiator;
 use super::manager::ManagerObjectSignals;
+use super::reboot::{self, Boot};
 use super::task::{Lane, Work};
 use super::{ROOT, arguments, paths};
 use crate::error::{Error, Kind};
 use crate::operation::{self, Site};
 use crate::plan::request::Resetting;
-use crate::status::Pending;
+use crate::status::{OverlayStatus, Pending};
 use crate::store::records::Level;
 
 /// One call: who it is from, and where it came in.
@@ -78,8 +79,11 @@ impl Call<'_> {
     ) -> BusResult<(u64, OwnedObjectPath)> {
         let _call = self.core.enter();
         let caller = self.authorised(actions, &work.about(overlay)).await?;
-        self.core.status().await;
+        let status = self.core.status().await;
         self.core.store()?;
+        if work.boots() == Some(Boot::Soft) {
+            self.require_soft(&work, &find(&status, overlay)).await?;
+        }
         submit(self.core, self.bus, work, overlay, caller.initiator()).await
     }
 
@@ -132,12 +136,33 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// Refuses a soft-reboot where it would not lead to what is asked for.
+    async fn require_soft(&self, work: &Work, overlay: &OverlayStatus) -> BusResult<()> {
+        if work.wipes() {
+            let why = "the state device is in use until the machine reboots";
+            return Err(BusError::not_supported(format!("no soft-reboot: {why} (use a reboot)")));
+        }
+        if !is_soft_rebootable(overlay) {
+            let why = match overlay.name.as_str() {
+                "root" => format!("the root is {}, not persistent", overlay.mode),
+                _ => "only the root changes by it; others do at once".to_owned(),
+            };
+            return Err(BusError::not_supported(format!("no soft-reboot: {why} (use a reboot)")));
+        }
+        reboot::require_soft(self.bus).await
+    }
+
     async fn authorised(&self, actions: &[&str], about: &[(&str, String)]) -> BusResult<Caller> {
         let caller = Caller::of(self.bus, self.header).await?;
         let details: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
         authority::require_any(self.bus, &caller, actions, &details).await?;
         Ok(caller)
     }
+}
+
+/// Whether a soft-reboot would go on with another generation of it.
+pub(super) fn is_soft_rebootable(overlay: &OverlayStatus) -> bool {
+    overlay.name == "root" && overlay.mode == "persistent"
 }
 
 /// What it takes to ask for this request; a damaged one counts as a reset.

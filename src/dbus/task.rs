@@ -6,6 +6,7 @@ use super::authority::{
     COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, FACTORY_RESET, READ_CHANGES, RESET, RESTORE,
 };
 use super::flags::{Effect, Taking};
+use super::reboot::Boot;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::plan::request::Resetting;
@@ -71,7 +72,7 @@ impl Work {
             Work::Cleanup => Lane::Free,
             Work::Reset { effect, .. } | Work::Restore(_, effect) | Work::Undo(effect) => match effect {
                 Effect::DryRun => Lane::Free,
-                Effect::NextBoot | Effect::Reboot => Lane::Request,
+                Effect::NextBoot | Effect::Reboot | Effect::SoftReboot => Lane::Request,
             },
             Work::Snapshot(_, taking) | Work::Commit(_, _, taking) => match taking {
                 Taking::DryRun => Lane::Free,
@@ -83,14 +84,17 @@ impl Work {
         }
     }
 
-    /// Whether the machine reboots once it is done.
-    pub(super) fn reboots(&self) -> bool {
-        matches!(
-            self,
-            Work::Reset { effect: Effect::Reboot, .. }
-                | Work::Restore(_, Effect::Reboot)
-                | Work::Undo(Effect::Reboot)
-        )
+    /// Whether the state device is erased.
+    pub(super) fn wipes(&self) -> bool {
+        matches!(self, Work::Reset { wanted, .. } if wanted.level == Level::Wipe)
+    }
+
+    /// What boots once it is done.
+    pub(super) fn boots(&self) -> Option<Boot> {
+        match self {
+            Work::Reset { effect, .. } | Work::Restore(_, effect) | Work::Undo(effect) => effect.boots(),
+            _ => None,
+        }
     }
 
     /// Whether its end, whatever it is, may leave something in the trash.

@@ -28,6 +28,8 @@ pub enum Task {
         /// Only pretend, as `mount -f`.
         fake: bool,
     },
+    /// Execute the pending request, and mount what it makes for a soft-reboot.
+    NextRoot,
     /// Print the help.
     Help,
     /// Print the version.
@@ -38,10 +40,12 @@ pub enum Task {
 pub const HELP: &str = "\
 Usage: overlayd-early boot --sysroot DIR
        overlayd-early mount NAME [TARGET] [-o OPTIONS]
+       overlayd-early nextroot
        overlayd-early shutdown poweroff|reboot|halt|kexec
 
   boot      mount the configured overlay over the root that is mounted at DIR; runs in the initramfs
   mount     mount another configured overlay, on a running system; as mount.overlayd it is mount(8)'s helper
+  nextroot  execute the pending request, and mount its result where a soft-reboot goes on
   shutdown  unmount the old root and the state filesystem; runs as /run/initramfs/shutdown
 
   --help, --version
@@ -67,6 +71,7 @@ pub fn parse(arguments: &[String]) -> Result<Task, String> {
             Ok(Task::Boot { sysroot: dir.into() })
         }
         ["boot", ..] => Err("boot needs --sysroot and an absolute path".to_owned()),
+        ["nextroot"] => Ok(Task::NextRoot),
         ["shutdown", ..] => Ok(shutdown(rest.get(1).copied())),
         ["--help" | "-h" | "help"] => Ok(Task::Help),
         ["--version" | "-V"] => Ok(Task::Version),
@@ -128,6 +133,7 @@ mod tests {
             of("overlayd-early mount data /srv/data -sf -o ro -o nosuid -t overlayd"),
             Ok(mount(true))
         );
+        assert_eq!(of("overlayd-early nextroot"), Ok(Task::NextRoot));
         assert_eq!(of("overlayd-early --version"), Ok(Task::Version));
         for bad in [
             "overlayd-early",
@@ -135,6 +141,7 @@ mod tests {
             "overlayd-early boot --sysroot root",
             "overlayd-early x",
             "overlayd-early mount",
+            "overlayd-early nextroot /x",
             "overlayd-early mount a /b c",
             "overlayd-early mount a -x",
             "mount.overlayd a /b -o lowerdir=/x",

@@ -3,5 +3,6 @@
 pub mod args;
 pub mod boot;
 pub mod mount;
+pub mod nextroot;
 pub mod shutdown;
 pub mod state;

@@ -178,7 +178,7 @@ fn mount(places: &Places, facts: &Facts, undo: Undo, flags: Flags) -> Result<(Bo
 }
 
 /// Invariant 3: one that was unmounted lazily, or lives on in another mount namespace, still writes to its layers.
-fn refuse_second_mount(places: &Places, plan: &BootPlan) -> Result<()> {
+pub(super) fn refuse_second_mount(places: &Places, plan: &BootPlan) -> Result<()> {
     let overlay = plan.steps.iter().find_map(|step| match step {
         Step::MountOverlay { overlay, .. } => Some(overlay),
         _ => None,

@@ -4,6 +4,7 @@ pub mod boot;
 pub mod erasure;
 pub mod execute;
 pub mod mount;
+pub mod nextroot;
 mod persistent;
 pub mod request;
 pub mod retain;

@@ -8,6 +8,7 @@ mod modes;
 mod other;
 mod power;
 mod snapshots;
+mod soft;
 #[macro_use]
 mod row;
 

@@ -43,7 +43,19 @@ impl Guest {
     /// Waits until the system is up, and says in which state: `running`, `degraded`.
     pub(crate) fn wait_until_up(&mut self) -> String {
         self.wait_for_agent();
+        self.wait_until_running()
+    }
+
+    /// The same, of a guest whose agent is there.
+    pub(crate) fn wait_until_running(&mut self) -> String {
         self.run("systemctl is-system-running --wait").out.trim().to_owned()
+    }
+
+    /// Runs a command that ends in a soft-reboot, and waits for the agent of the userspace that comes up.
+    pub(crate) fn soft_reboot_by(&mut self, script: &str) {
+        if let Err(error) = self.agent.send(script).and_then(|()| self.agent.hello(PATIENCE)) {
+            self.fail(&format!("userspace did not come up again: {error}\nscript: {script}"));
+        }
     }
 
     /// Runs a bash script in the guest.
