@@ -3,6 +3,7 @@
 //!
 //! As `mount.overlayd` does, it works in a mount namespace of its own and takes the finished mount over to the host's.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::boot::{self, want_cleanup};
@@ -22,7 +23,10 @@ use crate::sys::{mount, mountinfo};
 /// Where systemd looks for the root to go on with (systemd-soft-reboot.service(8)).
 const NEXTROOT: &str = "/run/nextroot";
 /// The one filesystem below the root that systemd does not unmount.
-const USR: &str = "usr";
+const USR: &str = "/usr";
+/// What is mounted below `/run` and has to go on. systemd takes `/run` itself over, and nothing that is mounted in it,
+/// unless something is mounted on the next root's `/run` already (its switch-root.c).
+const CARRIED: [&str; 3] = [handoff::RUN_STORE, "/run/overlayd/root/base", "/run/initramfs"];
 
 /// Mounts the next root. After an error nothing is mounted there, and a soft-reboot restarts what is.
 pub fn run() -> Result<()> {
@@ -77,24 +81,31 @@ fn in_private(
     }
     let host = mount::this_namespace()?;
     mount::private_namespace()?;
+    // Before the store becomes writable here: a copy has the flags of what it is a copy of.
+    let carried = carried()?;
     mount::restrict(Path::new(handoff::RUN_STORE), false)?;
     let plan = planned(&read::load(&Layout::new(handoff::RUN_STORE))?)?;
     refuse_second_mount(places, &plan)?;
     let problems = mounts::run(places, &plan.steps)?;
-    let root = mount::clone_tree(&places.sysroot)?;
-    let usr = own_usr()?.map(|path| mount::clone_tree(&path)).transpose()?;
+    for (path, tree) in carried {
+        mount::attach(tree, &below(&places.sysroot, &path))?;
+    }
+    let root = mount::clone_whole_tree(&places.sysroot)?;
     mount::enter_namespace(&host)?;
     mount::attach(root, &places.sysroot)?;
-    if let Some(usr) = usr {
-        mount::attach(usr, &places.sysroot.join(USR))?;
-    }
     Ok((plan, problems))
 }
 
-/// `/usr`, if it is a filesystem of its own: a root without it does not start.
-fn own_usr() -> Result<Option<PathBuf>> {
-    let path = Path::new("/").join(USR);
-    Ok(mountinfo::at(&mountinfo::read()?, &path).map(|_| path))
+/// Copies of `/usr`, `/run`, and what has to go on in the latter, as far as they are mounts.
+fn carried() -> Result<Vec<(PathBuf, OwnedFd)>> {
+    let mounts = mountinfo::read()?;
+    let paths = [USR, "/run"].into_iter().chain(CARRIED).map(PathBuf::from);
+    let mounted = paths.filter(|path| mountinfo::at(&mounts, path).is_some());
+    mounted.map(|path| mount::clone_tree(&path).map(|tree| (path, tree))).collect()
+}
+
+fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
 /// The handoff of the root that comes up.

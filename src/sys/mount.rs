@@ -91,6 +91,13 @@ pub fn clone_tree(path: &Path) -> Result<OwnedFd> {
     open_tree(CWD, path, flags).map_err(|e| Error::io("clone the mount at", path, e))
 }
 
+/// The same, with everything that is mounted below it.
+pub fn clone_whole_tree(path: &Path) -> Result<OwnedFd> {
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(CWD, path, flags).map_err(|e| Error::io("clone the mounts at", path, e))
+}
+
 /// Attaches a detached mount at `target`.
 pub fn attach(mount: impl AsFd, target: &Path) -> Result<()> {
     move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
