@@ -145,6 +145,12 @@ install:
 	ln -sf ../overlayd-nextroot.service $(DESTDIR)$(UNITDIR)/soft-reboot.target.wants/overlayd-nextroot.service
 	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
 	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
+	install -d $(DESTDIR)$(UNITDIR)/factory-reset.target.wants
+	for unit in overlayd-factory-reset.service overlayd-factory-reset-reboot.service; do \
+		ln -sf ../$$unit $(DESTDIR)$(UNITDIR)/factory-reset.target.wants/$$unit || exit; \
+	done
+	$(INSTALL_FILE) units/systemd-factory-reset-reboot.conf \
+		$(DESTDIR)$(UNITDIR)/systemd-factory-reset-reboot.service.d/overlayd.conf
 	$(call install_all,$(BUS_POLICY),$(SHAREDIR)/dbus-1/system.d)
 	$(call install_all,$(BUS_SERVICE),$(SHAREDIR)/dbus-1/system-services)
 	$(call install_all,$(INTERFACES),$(SHAREDIR)/dbus-1/interfaces)

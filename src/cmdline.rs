@@ -8,6 +8,8 @@ use crate::error::Place;
 
 /// Prefix of every word that is ours.
 const PREFIX: &str = "overlayd.";
+/// The one that sets nothing.
+const RESET: &str = "reset";
 
 /// The words of the kernel command line: separated by white space, double quotes protect it (kernel `next_arg`).
 pub fn words(cmdline: &str) -> Vec<String> {
@@ -33,7 +35,9 @@ pub fn last_value(cmdline: &str, name: &str) -> Option<String> {
 pub fn parse(cmdline: &str, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for word in words(cmdline).into_iter().take_while(|w| w != "--") {
-        if let Some(setting) = word.strip_prefix(PREFIX) {
+        // What asks for a reset is no setting: `plan::trigger`.
+        let setting = word.strip_prefix(PREFIX).filter(|s| *s != RESET && !s.starts_with("reset="));
+        if let Some(setting) = setting {
             match entry(setting, &word) {
                 Ok(entry) => entries.push(entry),
                 Err(problem) => problems.push(*problem),
@@ -50,7 +54,7 @@ fn entry(setting: &str, word: &str) -> Result<Entry, Box<Problem>> {
         Box::new(Problem { place, message, hint })
     };
     let Some(key) = keys::by_word(name) else {
-        let hint = keys::nearest(name, KEYS.iter().map(|k| k.word).filter(|w| !w.is_empty()));
+        let hint = keys::nearest(name, KEYS.iter().map(|k| k.word).filter(|w| !w.is_empty()).chain([RESET]));
         return Err(problem(format!("{word}: unknown word"), hint.map(|h| format!("{PREFIX}{h}="))));
     };
     let kind = keys::find(&key).map(|k| k.kind).unwrap_or(keys::Kind::Text);
@@ -93,6 +97,13 @@ mod tests {
         let (pairs, problems) = read("overlayd.timeout=\"1min 30s\" -- overlayd.mode=nonsense");
         assert!(problems.is_empty());
         assert_eq!(pairs, [("state.timeout".to_owned(), "1min 30s".to_owned())]);
+    }
+
+    #[test]
+    fn what_asks_for_a_reset_is_no_setting() {
+        assert_eq!(read("overlayd.reset=1 overlayd.reset"), (vec![], vec![]));
+        let (_, problems) = read("overlayd.rest=1");
+        assert!(problems[0].ends_with("did you mean \"overlayd.reset=\"?"), "{problems:?}");
     }
 
     #[test]

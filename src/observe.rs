@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::cmdline;
 use crate::config::{Format, State};
 use crate::error::{Error, Kind, Result};
+use crate::plan::efi::System;
 use crate::plan::state::{DeviceFacts, Found};
 use crate::sys::block::{self, Paths};
 use crate::sys::mountinfo::{self, Mount};
@@ -166,17 +167,29 @@ fn identity(mount: &Mount, superblock: Option<&Superblock>, verity: Option<Strin
     format!("{}:{own}{separator}{version}", mount.fstype)
 }
 
+/// Which system lies in `root`, as systemd tells them apart.
+pub fn system(root: &Path) -> System {
+    let text = os_release(root);
+    System { id: os_release_value(&text, "ID"), image_id: os_release_value(&text, "IMAGE_ID") }
+}
+
 /// `IMAGE_ID`, `IMAGE_VERSION` and `BUILD_ID` of os-release(5), as far as they are set.
 fn image_version(root: &Path) -> String {
-    let read = |path: &str| inroot::read(root, Path::new(path)).ok().flatten();
-    let text = read("etc/os-release").or_else(|| read("usr/lib/os-release")).unwrap_or_default();
-    let value = |name: &str| {
-        let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='))?;
-        Some(format!("{name}={}", line.trim_matches(['"', '\''])))
-    };
+    let text = os_release(root);
+    let value = |name: &str| Some(format!("{name}={}", os_release_value(&text, name)?));
     let values: Vec<String> =
         ["IMAGE_ID", "IMAGE_VERSION", "BUILD_ID"].into_iter().filter_map(value).collect();
     values.join(" ")
+}
+
+fn os_release(root: &Path) -> String {
+    let read = |path: &str| inroot::read(root, Path::new(path)).ok().flatten();
+    read("etc/os-release").or_else(|| read("usr/lib/os-release")).unwrap_or_default()
+}
+
+fn os_release_value(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix('='))?;
+    Some(line.trim_matches(['"', '\'']).to_owned())
 }
 
 /// A device-mapper node says what it is in its uuid (`CRYPT-VERITY-…`, libcryptsetup).

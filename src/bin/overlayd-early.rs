@@ -5,7 +5,7 @@
 use std::io::Write;
 
 use overlayd::early::args::{self, Task};
-use overlayd::early::{boot, mount, nextroot, shutdown};
+use overlayd::early::{boot, factory_reset, mount, nextroot, shutdown};
 use overlayd::logging;
 
 /// The C entry point instead of Rust's: std's start code handles stack overflows of threads, and for that takes a
@@ -37,6 +37,10 @@ fn run() -> i32 {
             logging::init_early();
             nextroot::run().map_or_else(|e| fail(&e.to_string(), 1), |()| 0)
         }
+        Ok(Task::FactoryReset) => match factory_reset::run() {
+            Ok(said) => print(&format!("{said}\n")),
+            Err(e) => fail(&e.to_string(), 1),
+        },
         Ok(Task::Shutdown { verb }) => {
             logging::init_early();
             let refused = shutdown::run(&verb);

@@ -106,6 +106,7 @@ impl Reader<'_> {
         };
         let (text, wanted) = match known.kind {
             keys::Kind::Number => (value.get_ref().as_integer().and_then(decimal), "a number"),
+            keys::Kind::Flag => (value.get_ref().as_bool().map(|flag| flag.to_string()), "true or false"),
             keys::Kind::Patterns => return self.patterns(key, line, value),
             _ => (value.get_ref().as_str().map(str::to_owned), "a string"),
         };
@@ -241,6 +242,14 @@ mod tests {
         );
         assert_eq!(read("[overlay.root.snapshots]\nlimit = -1\n").1.len(), 1);
         assert_eq!(read("[overlay.root.rest]\nundo = \"never\"\n").1.len(), 1);
+    }
+
+    #[test]
+    fn a_flag_is_true_or_false() {
+        let (entries, problems) = read("[overlay.root.reset]\nesp = false\n");
+        assert_eq!((entries[0].value.as_str(), problems.len()), ("false", 0));
+        let (_, problems) = read("[overlay.root.reset]\nesp = \"no\"\n");
+        assert_eq!(problems, ["x.toml:2: overlay.root.reset.esp: expected true or false, found a string"]);
     }
 
     #[test]

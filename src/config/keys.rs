@@ -23,6 +23,8 @@ pub enum Kind {
     Number,
     /// `0%` to `100%`.
     Percent,
+    /// `true` or `false`, written without quotes.
+    Flag,
     /// Patterns of paths, written as an array of strings; as text, one a line.
     Patterns,
 }
@@ -62,13 +64,14 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
     key("overlay.*.reset.undo", Kind::Undo, "7d", ""),
     key("overlay.*.reset.level", Kind::Choice(LEVELS), "factory", ""),
+    key("overlay.*.reset.esp", Kind::Flag, "true", ""),
     key("overlay.*.reset.keep", Kind::Patterns, "", ""),
     key("overlay.*.snapshots.limit", Kind::Number, "10", ""),
     key("overlay.*.snapshots.min-free", Kind::Percent, "10%", ""),
 ];
 
 /// Keys that have a meaning for the overlay `root` alone.
-const ROOT_ONLY: &[&str] = &["overlay.*.size", "overlay.*.fallback"];
+const ROOT_ONLY: &[&str] = &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp"];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'static str) -> Key {
     Key { name, kind, default, word }

@@ -72,6 +72,8 @@ pub struct Overlay {
     pub undo: Undo,
     /// How far a reset goes that was asked for by something that can not say how far.
     pub level: Level,
+    /// Whether a file on the ESP can ask for a reset.
+    pub esp: bool,
     /// What a reset keeps, by full path in the booted system. In their order, those of `keep.d` first.
     pub keep: Vec<Pattern>,
     /// How many snapshots are kept.
@@ -197,6 +199,7 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
         },
         undo: values::parse_undo(get("reset.undo")).unwrap_or(Undo::Always),
         level: Level::of(get("reset.level")).unwrap_or(Level::Factory),
+        esp: get("reset.esp") == "true",
         keep: values::parse_patterns(get("reset.keep")).unwrap_or_default(),
         snapshots: Retention {
             limit: get("snapshots.limit").parse().unwrap_or_default(),

@@ -43,6 +43,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
             text.parse::<u64>().map(drop).map_err(|_| format!("\"{text}\" is not a number from 0 on"))
         }
         Kind::Percent => parse_percent(text).map(drop),
+        Kind::Flag => check_choice(&["true", "false"], text),
         Kind::Patterns => parse_patterns(text).map(drop),
     }
 }

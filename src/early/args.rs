@@ -30,6 +30,8 @@ pub enum Task {
     },
     /// Execute the pending request, and mount what it makes for a soft-reboot.
     NextRoot,
+    /// Ask for the reset that is configured: what `factory-reset.target` starts.
+    FactoryReset,
     /// Print the help.
     Help,
     /// Print the version.
@@ -41,11 +43,13 @@ pub const HELP: &str = "\
 Usage: overlayd-early boot --sysroot DIR
        overlayd-early mount NAME [TARGET] [-o OPTIONS]
        overlayd-early nextroot
+       overlayd-early factory-reset
        overlayd-early shutdown poweroff|reboot|halt|kexec
 
   boot      mount the configured overlay over the root that is mounted at DIR; runs in the initramfs
   mount     mount another configured overlay, on a running system; as mount.overlayd it is mount(8)'s helper
   nextroot  execute the pending request, and mount its result where a soft-reboot goes on
+  factory-reset  ask for the configured reset at the next boot; factory-reset.target starts it
   shutdown  unmount the old root and the state filesystem; runs as /run/initramfs/shutdown
 
   --help, --version
@@ -73,6 +77,7 @@ pub fn parse(arguments: &[String]) -> Result<Task, String> {
         ["boot", ..] => Err("boot needs --sysroot and an absolute path".to_owned()),
         ["nextroot"] => Ok(Task::NextRoot),
         ["shutdown", ..] => Ok(shutdown(rest.get(1).copied())),
+        ["factory-reset"] => Ok(Task::FactoryReset),
         ["--help" | "-h" | "help"] => Ok(Task::Help),
         ["--version" | "-V"] => Ok(Task::Version),
         [] => Err("what shall be done? See --help".to_owned()),
@@ -134,6 +139,7 @@ mod tests {
             Ok(mount(true))
         );
         assert_eq!(of("overlayd-early nextroot"), Ok(Task::NextRoot));
+        assert_eq!(of("overlayd-early factory-reset"), Ok(Task::FactoryReset));
         assert_eq!(of("overlayd-early --version"), Ok(Task::Version));
         for bad in [
             "overlayd-early",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::state::{self, Brought, Need};
+use super::triggers::Triggers;
 use crate::config::{self, Config, Mode};
 use crate::error::{Error, Result};
 use crate::exec::mounts::{self, Places};
@@ -41,11 +42,13 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let state_at = run.join("overlayd/state");
     make_run_dir(&run.join("overlayd")).unwrap_or_else(|e| tracing::error!("{e}"));
     let need = need(&loaded.config, &config_problems);
-    let brought = state::bring_up(&loaded.config.state, need, &facts.base, &state_at, &Paths::default());
+    let mut brought = state::bring_up(&loaded.config.state, need, &facts.base, &state_at, &Paths::default());
+    let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
+    let unsettled = triggers.obey(&mut brought);
     let places = Places {
         name: facts.name.clone(),
         sysroot: sysroot.to_owned(),
-        run,
+        run: run.clone(),
         layout: match &brought.disk {
             Disk::Mounted { layout, .. } => Some(layout.clone()),
             _ => None,
@@ -53,6 +56,9 @@ pub fn run(sysroot: &Path) -> Result<()> {
         base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
     let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
+    if let (Some(layout), true, true) = (&places.layout, unsettled, done.is_ok()) {
+        brought.problems.extend(triggers.settle(layout));
+    }
     if mountinfo::at(&mountinfo::read().unwrap_or_default(), &state_at).is_some() {
         // Only the store stays visible; the overlay keeps the filesystem itself.
         mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));

@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod boot;
+pub mod factory_reset;
 pub mod mount;
 pub mod nextroot;
 pub mod shutdown;
 pub mod state;
+pub mod triggers;

@@ -1,6 +1,7 @@
 //! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
 
 pub mod boot;
+pub mod efi;
 pub mod erasure;
 pub mod execute;
 pub mod mount;
@@ -10,6 +11,7 @@ pub mod request;
 pub mod retain;
 pub mod state;
 pub mod steps;
+pub mod trigger;
 
 use crate::error::Kind;
 

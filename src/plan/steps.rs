@@ -64,6 +64,8 @@ pub enum Step {
         /// Where they go.
         snapshot: u64,
     },
+    /// Remember which words and variables asked for a reset already: each a line, the newest last.
+    RememberTriggers(Vec<String>),
     /// Write a request.
     WriteRequest(String, RequestRecord),
     /// Write how a request ended.
@@ -137,6 +139,9 @@ impl fmt::Display for Step {
             }
             Step::DiscardSnapshot(overlay, name) => {
                 write!(f, "move snapshot {name} of {overlay} to the trash")
+            }
+            Step::RememberTriggers(marks) => {
+                write!(f, "remember what asked for a reset: {}", marks.join(" "))
             }
             Step::PointCurrent(overlay, number) => {
                 write!(f, "make generation {number} of {overlay} the live one")

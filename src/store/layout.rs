@@ -37,6 +37,11 @@ impl Layout {
         self.root.join("reserve")
     }
 
+    /// What on the kernel command line, or in EFI variables, asked for a reset already: a line each.
+    pub fn tokens(&self) -> PathBuf {
+        self.root.join("tokens")
+    }
+
     /// The directory of all overlays.
     pub fn overlays(&self) -> PathBuf {
         self.root.join("overlays")

@@ -5,6 +5,7 @@
 //!   store.toml            format = 1, uuid, created, features = []
 //!   lock                  flock; opened with O_CREAT, never renamed
 //!   job                   flock of long work; holds who is at what
+//!   tokens                what on the kernel command line, or in EFI variables, asked for a reset already
 //!   reserve/              ballast: a file of blocks and a number of inodes (invariant 10)
 //!   overlays/<name>/
 //!     current             number of the live generation; replaced by rename

@@ -141,6 +141,19 @@ pub fn write_request(layout: &Layout, overlay: &str, record: &RequestRecord) -> 
     }
 }
 
+/// Writes which words and variables asked for a reset already; on a full disk into what the reserve spares.
+pub fn remember_triggers(layout: &Layout, marks: &[String]) -> Result<()> {
+    let path = layout.tokens();
+    let text: String = marks.iter().flat_map(|mark| [mark, "\n"]).collect();
+    match atomic::write(&path, &text) {
+        Err(e) if e.kind() == Kind::InsufficientSpace => {
+            reserve::release_spare(layout)?;
+            atomic::write(&path, &text)
+        }
+        other => other,
+    }
+}
+
 /// Writes how a request ended.
 pub fn write_outcome(layout: &Layout, overlay: &str, record: &OutcomeRecord) -> Result<()> {
     let path = layout.outcome(overlay);

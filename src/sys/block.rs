@@ -134,6 +134,33 @@ pub fn wait_for(spec: &DeviceSpec, paths: &Paths, timeout: Duration) -> Result<W
     }
 }
 
+/// A partition, as its table names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionNode {
+    /// Its device node.
+    pub node: PathBuf,
+    /// Its PARTUUID.
+    pub uuid: String,
+    /// Whether the kernel takes the disk's medium for one that is changed (sysfs `removable`).
+    pub removable: bool,
+}
+
+/// Looks once for the partitions of this type, in lower case, on GPT disks. The only error is a sysfs that cannot be listed.
+pub fn of_type(type_uuid: &str, paths: &Paths) -> Result<Vec<PartitionNode>> {
+    let mut prober = Prober::new(paths);
+    let mut found = Vec::new();
+    for device in Device::list(paths)?.iter().filter(|device| device.has_node()) {
+        let Some((number, disk)) = device.partition.zip(device.disk()) else { continue };
+        let Some(table) = prober.table(device).filter(|t| t.type_of(number) == Some(type_uuid)) else {
+            continue;
+        };
+        let removable = read_word(&disk.join("removable")).as_deref() == Some("1");
+        let uuid = table.uuid_of(number).unwrap_or_default();
+        found.push(PartitionNode { node: device.node.clone(), uuid, removable });
+    }
+    Ok(found)
+}
+
 /// Reads the superblock of a device or an image; none if nothing known lies there.
 pub fn probe(node: &Path) -> Result<Option<Superblock>> {
     let file = File::open(node).map_err(|e| Error::io("open", node, e))?;

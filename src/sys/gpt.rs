@@ -46,6 +46,11 @@ impl Table {
         self.partition(number).map(|p| p.name.as_str())
     }
 
+    /// What a partition is for.
+    pub fn type_of(&self, number: u32) -> Option<&str> {
+        self.partition(number).map(|p| p.type_uuid.as_str())
+    }
+
     fn partition(&self, number: u32) -> Option<&Partition> {
         match self {
             Table::Gpt(partitions) => partitions.iter().find(|p| p.number == number),

@@ -22,6 +22,11 @@ pub fn read(root: &Path, path: &Path) -> Result<Option<String>, String> {
     }
 }
 
+/// Whether there is something at `path` (relative) inside `root`.
+pub fn exists(root: &Path, path: &Path) -> bool {
+    open_in(root, path, OFlag::O_RDONLY).is_ok()
+}
+
 /// The names in the directory `path` (relative) inside `root`, without `.` and `..`; empty if there is none.
 pub fn list(root: &Path, path: &Path) -> nix::Result<Vec<OsString>> {
     let fd = match open_in(root, path, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
@@ -60,6 +65,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/real", dir.join("etc/link")).unwrap();
         std::os::unix::fs::symlink("/dev/null", dir.join("etc/d/masked")).unwrap();
         assert_eq!(read(&dir, Path::new("etc/link")).unwrap().as_deref(), Some("inside"));
+        assert!(exists(&dir, Path::new("etc/link")) && !exists(&dir, Path::new("etc/none")));
         assert_eq!(read(&dir, Path::new("etc/none")).unwrap(), None);
         assert_eq!(list(&dir, Path::new("etc/d")).unwrap(), ["masked"]);
         assert_eq!(list(&dir, Path::new("none")).unwrap(), Vec::<OsString>::new());

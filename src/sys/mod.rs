@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod block;
 pub mod btrfs;
 pub mod content;
+pub mod efi;
 pub mod gpt;
 pub mod inroot;
 pub mod lock;

@@ -281,7 +281,7 @@ fn a_kill_of_the_boot_that_seals_on_btrfs_is_old_or_new() {
 }
 
 /// Boots under strace, which kills it at the `nth` call of this kind; false if it ended before that.
-fn kill_at(rig: &Rig, call: &str, nth: u32) -> bool {
+pub(crate) fn kill_at(rig: &Rig, call: &str, nth: u32) -> bool {
     let early = rig.early();
     let output = std::process::Command::new("strace")
         .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")])

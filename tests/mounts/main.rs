@@ -15,4 +15,5 @@ mod reset;
 mod restore;
 mod rig;
 mod snapshots;
+mod triggers;
 mod volatile;

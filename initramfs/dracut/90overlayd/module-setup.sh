@@ -17,6 +17,8 @@ depends() {
 installkernel() {
 	# An appliance's initramfs is made on another machine: never by what this one has.
 	hostonly='' instmods overlay squashfs erofs ext4 xfs btrfs loop
+	# EFI variables and the ESP can ask for a reset.
+	hostonly='' instmods efivarfs vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8
 	hostonly='' instmods virtio_blk virtio_scsi virtio_pci virtio_mmio nvme sd_mod ahci mmc_block usb_storage uas
 }
 
