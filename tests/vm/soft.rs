@@ -77,6 +77,12 @@ fn a_soft_reboot_goes_on_in_another_generation() {
     story("soft", Suite::Trixie, Initramfs::InitramfsTools, StateFs::Ext4);
 }
 
+#[cfg(feature = "test-full")]
+#[test]
+fn a_soft_reboot_on_debian_testing() {
+    story("soft-testing", Suite::Forky, Initramfs::Dracut, StateFs::Btrfs);
+}
+
 /// systemd 252 can not: it says so before anything is written.
 #[test]
 fn debian_12_refuses_a_soft_reboot() {
