@@ -35,7 +35,6 @@ pub mod error;
 pub mod exec;
 pub mod handoff;
 pub mod keep;
-#[cfg(feature = "host")]
 pub mod layer;
 pub mod logging;
 pub mod observe;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use overlayd::config::load::load_at_boot;
 use overlayd::error::{Error, Kind};
+use overlayd::keep;
 use overlayd::observe::{Base, Moment};
 use overlayd::plan::boot::{self, Disk, Facts};
 use overlayd::store::{Layout, read};
@@ -75,16 +76,20 @@ fn plan(case: &Path) -> String {
     let cmdline = fs::read_to_string(case.join("cmdline")).unwrap_or_default();
     let loaded = load_at_boot(&case.join("initramfs"), &case.join("base"), &cmdline);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-    let facts = Facts {
+    let mut facts = Facts {
         name: "root".to_owned(),
         base: Base { identity: given.base.clone(), submounts: given.submounts.clone(), ..Base::default() },
         ram: 1 << 30,
         now: Moment { unix: 1000, boot: "boot-b".into(), random: "request-r".into() },
         run: "/run/overlayd".into(),
         new_uuid: "store-new".into(),
+        kept: None,
     };
     let scratch = Scratch::new(case);
     let disk = disk(&scratch.0, &given);
+    if let Disk::Mounted { layout, store: Some(Ok(view)), .. } = &disk {
+        facts.kept = keep::select::pending(layout, view, "root", loaded.config.root()).transpose();
+    }
     let text = match boot::root(&loaded.config, &problems, &facts, &disk) {
         Ok(plan) => describe(&plan),
         Err(e) => format!("boot fails: {e}\n"),

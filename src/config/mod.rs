@@ -13,5 +13,6 @@ pub mod settings;
 pub mod values;
 
 pub use load::{Loaded, Problem, Shown, load};
+pub use others::names as names_of;
 pub use settings::{Config, Fallback, Format, Fsck, Mode, Overlay, Retention, State, Undo};
 pub use values::Size;

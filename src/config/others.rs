@@ -66,7 +66,7 @@ pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems
 }
 
 /// The names that a path is made of, from the root.
-pub(super) fn names(path: &Path) -> impl Iterator<Item = &[u8]> {
+pub fn names(path: &Path) -> impl Iterator<Item = &[u8]> {
     path.components().filter_map(|c| match c {
         Component::Normal(name) => Some(name.as_bytes()),
         _ => None,

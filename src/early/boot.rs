@@ -10,6 +10,7 @@ use crate::config::{self, Config, Mode};
 use crate::error::{Error, Result};
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
+use crate::keep::{self, Selection};
 use crate::observe;
 use crate::plan::Step;
 use crate::plan::boot::{self, BootPlan, Disk, Facts};
@@ -30,7 +31,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let command_line = observe::kernel_command_line();
     let loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
     let config_problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
-    let facts = Facts {
+    let mut facts = Facts {
         name: "root".to_owned(),
         base: observe::base(sysroot, &command_line, &Paths::default())?,
         ram: observe::ram(),
@@ -38,6 +39,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
         run: run.join("overlayd"),
         // The boot id is as random, and as unique to this store.
         new_uuid: process::random_uuid().unwrap_or_else(|_| observe::boot_id()),
+        kept: None,
     };
     let state_at = run.join("overlayd/state");
     make_run_dir(&run.join("overlayd")).unwrap_or_else(|e| tracing::error!("{e}"));
@@ -45,6 +47,8 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let mut brought = state::bring_up(&loaded.config.state, need, &facts.base, &state_at, &Paths::default());
     let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
     let unsettled = triggers.obey(&mut brought);
+    // Only now: what asks for a reset is read, and keeps what the configuration says.
+    facts.kept = kept(&loaded.config, &brought.disk);
     let places = Places {
         name: facts.name.clone(),
         sysroot: sysroot.to_owned(),
@@ -72,6 +76,12 @@ pub fn run(sysroot: &Path) -> Result<()> {
     // The overlay is mounted: a report that can not be written must not stop the boot.
     handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
     Ok(())
+}
+
+/// What the pending reset keeps.
+fn kept(config: &Config, disk: &Disk) -> Option<Result<Selection>> {
+    let Disk::Mounted { layout, store: Some(Ok(view)), .. } = disk else { return None };
+    keep::select::pending(layout, view, "root", config.root()).transpose()
 }
 
 /// Open to everyone: what lies in it guards itself.

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use super::boot;
 use super::state::{self, Need};
-use crate::config::{self, Config, Mode, State, Undo};
+use crate::config::{self, Config, Mode, State};
 use crate::error::{Error, Kind, Result};
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay, HandoffState};
+use crate::keep;
 use crate::observe::{self, Base};
 use crate::plan::boot::{BootPlan, Disk, Facts};
 use crate::plan::{self, Step};
@@ -51,9 +52,8 @@ pub fn run(name: &str, target: Option<&Path>, flags: Flags) -> Result<bool> {
         base_device: None,
     };
     let before = handoff::load(Path::new(handoff::BOOT_TOML))?;
-    let facts = facts(&places, before.as_ref())?;
-    let undo = loaded.config.overlays[name].undo;
-    let (plan, problems) = mount(&places, &facts, undo, flags)?;
+    let mut facts = facts(&places, before.as_ref())?;
+    let (plan, problems) = mount(&places, &mut facts, &loaded.config.overlays[name], flags)?;
     save(before, state, &loaded.config, &facts, plan, problems)?;
     Ok(false)
 }
@@ -147,12 +147,18 @@ fn facts_of(name: &str, base: Base) -> Facts {
         now: observe::moment(),
         run: handoff::RUN_DIR.into(),
         new_uuid: process::random_uuid().unwrap_or_else(|_| observe::boot_id()),
+        kept: None,
     }
 }
 
 /// Executes the plan out of the host's sight, then attaches the base's view and the overlay in the host's namespace.
 /// What a mount before left is cleaned.
-fn mount(places: &Places, facts: &Facts, undo: Undo, flags: Flags) -> Result<(BootPlan, Vec<String>)> {
+fn mount(
+    places: &Places,
+    facts: &mut Facts,
+    overlay: &config::Overlay,
+    flags: Flags,
+) -> Result<(BootPlan, Vec<String>)> {
     let base_at = facts.run.join(&facts.name).join("base");
     while mountinfo::at(&mountinfo::read()?, &base_at).is_some() {
         mount::detach(&base_at)?;
@@ -163,8 +169,10 @@ fn mount(places: &Places, facts: &Facts, undo: Undo, flags: Flags) -> Result<(Bo
     mount::private_namespace()?;
     let store = Path::new(handoff::RUN_STORE);
     mount::restrict(store, false)?;
-    let view = read::load(&Layout::new(store))?;
-    let plan = plan::mount::overlay(undo, facts, &view, &observe::space(store)?)?;
+    let layout = Layout::new(store);
+    let view = read::load(&layout)?;
+    facts.kept = keep::select::pending(&layout, &view, &facts.name, overlay).transpose();
+    let plan = plan::mount::overlay(overlay.undo, facts, &view, &observe::space(store)?)?;
     mounts::run(places, &[Step::ExposeBase(base_at.clone())])?;
     refuse_second_mount(places, &plan)?;
     let problems = mounts::run(places, &plan.steps)?;

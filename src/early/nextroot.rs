@@ -12,6 +12,7 @@ use crate::config;
 use crate::error::{Error, Kind, Result};
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, Handoff};
+use crate::keep;
 use crate::observe;
 use crate::plan::boot::{BootPlan, Facts};
 use crate::plan::nextroot;
@@ -50,6 +51,7 @@ pub fn run() -> Result<()> {
         now: observe::moment(),
         run: handoff::RUN_DIR.into(),
         new_uuid: String::new(),
+        kept: None,
     };
     let places = Places {
         name: facts.name.clone(),
@@ -60,6 +62,8 @@ pub fn run() -> Result<()> {
     };
     boot::make_run_dir(&places.sysroot)?;
     let planned = |view: &StoreView| {
+        let kept = keep::select::pending(&layout, view, &facts.name, loaded.config.root()).transpose();
+        let facts = Facts { kept, ..facts.clone() };
         nextroot::root(loaded.config.root().undo, &facts, view, &observe::space(store)?, &handoff)
     };
     // Asked before anything is touched, too: an error must leave no trace.
@@ -141,6 +145,7 @@ mod tests {
             now: observe::Moment::default(),
             run: "/run/overlayd".into(),
             new_uuid: String::new(),
+            kept: None,
         };
         let plan = BootPlan {
             mode: Mode::Persistent,

@@ -22,6 +22,9 @@ pub fn apply(layout: &Layout, step: &Step) -> Result<bool> {
         Step::ReleaseSpare => reserve::release_spare(layout)?,
         Step::MakeOverlay(overlay) => write::make_overlay(layout, overlay)?,
         Step::MakeGeneration(overlay, record) => write::make_generation(layout, overlay, record)?,
+        Step::KeepFiles { overlay, generation, kept } => {
+            write::keep_files(layout, overlay, *generation, kept)?;
+        }
         Step::PointCurrent(overlay, number) => write::point_current(layout, overlay, *number)?,
         Step::PointBaseline(overlay, snapshot) => write::point_baseline(layout, overlay, *snapshot)?,
         Step::TakeSnapshotNumber(overlay, id) => write::take_snapshot_number(layout, overlay, *id)?,
@@ -34,6 +37,7 @@ pub fn apply(layout: &Layout, step: &Step) -> Result<bool> {
         Step::WriteRequest(overlay, record) => write::write_request(layout, overlay, record)?,
         Step::WriteOutcome(overlay, record) => write::write_outcome(layout, overlay, record)?,
         Step::Discard(overlay, name) => write::discard(layout, overlay, name)?,
+        Step::DiscardOther { overlay, path } => write::discard_other(layout, overlay, path)?,
         Step::RemoveRequest(overlay) => write::remove_request(layout, overlay)?,
         Step::SetRequestAside(overlay) => write::set_request_aside(layout, overlay)?,
         _ => return Ok(false),

@@ -10,15 +10,16 @@ pub(crate) const OPAQUE: &CStr = c"trusted.overlay.opaque";
 /// On an empty file: it is a whiteout.
 pub(crate) const WHITEOUT: &CStr = c"trusted.overlay.whiteout";
 /// On a directory: where it was copied up from. Empty: not known, but it may contain whiteouts.
+#[cfg(feature = "host")]
 pub(super) const ORIGIN: &CStr = c"trusted.overlay.origin";
 /// Inode flags that the overlay shows, but that its upper file does not bear.
-pub(super) const PROTATTR: &CStr = c"trusted.overlay.protattr";
+pub(crate) const PROTATTR: &CStr = c"trusted.overlay.protattr";
 
 const PRIVATE: &[u8] = b"trusted.overlay.";
 
 /// What becomes of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It is copied.
     Travels,
     /// It is left out.
@@ -30,7 +31,7 @@ pub(super) enum Fate {
 }
 
 /// What becomes of the attribute of this name.
-pub(super) fn fate(name: &CStr) -> Fate {
+pub(crate) fn fate(name: &CStr) -> Fate {
     let Some(private) = name.to_bytes().strip_prefix(PRIVATE) else { return Fate::Travels };
     match private {
         b"opaque" => Fate::Opaque,

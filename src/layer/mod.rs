@@ -2,19 +2,28 @@
 //! and what for is decided in `operation`.
 
 mod attributes;
+#[cfg(feature = "host")]
 mod build;
+#[cfg(feature = "host")]
 mod copy;
+#[cfg(feature = "host")]
 mod count;
+#[cfg(feature = "host")]
 mod crew;
+#[cfg(feature = "host")]
 pub mod index;
+#[cfg(feature = "host")]
 mod links;
+#[cfg(feature = "host")]
 mod merge;
+#[cfg(feature = "host")]
 mod walk;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-pub(crate) use attributes::{OPAQUE, WHITEOUT, names};
+pub(crate) use attributes::{Fate, OPAQUE, PROTATTR, WHITEOUT, fate, names};
+#[cfg(feature = "host")]
 pub use build::{build, estimate};
 
 /// Layers in upper format, topmost first, and what lies below them.

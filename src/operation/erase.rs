@@ -13,14 +13,10 @@ use crate::plan::Step;
 use crate::plan::erasure::{Erased, Erasure, verdict};
 use crate::store::lock::StoreLock;
 use crate::store::records::OutcomeRecord;
+pub use crate::store::records::{COMPLETE, ERASING};
 use crate::store::trash::{self, Deleted};
 use crate::store::{Layout, OverlayView, StoreView};
 use crate::sys::{btrfs, space, trim};
-
-/// What an outcome says as long as something of what was given up is there.
-pub const ERASING: &str = "erasing";
-/// What it says after that.
-pub const COMPLETE: &str = "complete";
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,9 +41,10 @@ use std::time::Duration;
 use crate::config::{self, Mode};
 use crate::error::{Error, Kind, Result};
 use crate::handoff::{self, Handoff, HandoffOverlay};
+use crate::keep::{self, Selection};
 use crate::plan::request::Resetting;
 use crate::plan::{self, Step};
-use crate::store::records::RequestRecord;
+use crate::store::records::{Level, RequestRecord};
 use crate::store::{Layout, StoreView, lock::StoreLock, read, trash};
 use crate::sys::btrfs;
 use crate::{exec, observe};
@@ -86,15 +87,32 @@ pub struct Planned {
 
 /// What a reset of `overlay` would write now, and what the next boot would do. Changes nothing.
 pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Asked) -> Result<Preview> {
-    refuse_in_memory(site, overlay, "reset")?;
+    refuse_reset(site, overlay, wanted)?;
     let view = open(&site.store)?;
     let now = observe::moment();
-    let planned = plan::request::reset(&view, overlay, wanted, asked, &now)?;
-    let base = observe::unknown_base();
-    let undo = policy(site, overlay).undo;
-    let scene = plan::execute::Scene { base: &base, now: &now, undo, scarce: false };
-    let execution = plan::execute::execution(&view, overlay, &planned.request, &scene)?;
-    Ok(Preview { now: planned.steps, at_boot: [execution.before, execution.after].concat() })
+    let Planned { request, steps } = plan::request::reset(&view, overlay, wanted, asked, &now)?;
+    let (base, policy) = (observe::unknown_base(), policy(site, overlay));
+    let kept = keep::select::of_request(
+        &Layout::new(&site.store),
+        overlay,
+        plan::request::find(&view, overlay)?,
+        &request,
+        &policy,
+    )?;
+    let scene = plan::execute::Scene {
+        base: &base,
+        now: &now,
+        undo: policy.undo,
+        scarce: false,
+        kept: kept.as_ref().map(Ok),
+    };
+    let at_boot = if is_volatile(site, overlay)? {
+        plan::execute::in_memory(&view, overlay, &request, &scene)?
+    } else {
+        let execution = plan::execute::execution(&view, overlay, &request, &scene)?;
+        [execution.before, execution.after].concat()
+    };
+    Ok(Preview { now: steps, at_boot, kept })
 }
 
 /// What would happen, for `--dry-run`.
@@ -104,11 +122,13 @@ pub struct Preview {
     pub now: Vec<Step>,
     /// Steps executed by the next boot.
     pub at_boot: Vec<Step>,
+    /// Of a reset: what it keeps; none if there is no keep-list. [`Selection::visit`] goes through all of it.
+    pub kept: Option<Selection>,
 }
 
 /// Asks for a reset of `overlay` at the next boot. Asking twice succeeds and changes nothing.
 pub fn request_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Asked) -> Result<Planned> {
-    refuse_in_memory(site, overlay, "reset")?;
+    refuse_reset(site, overlay, wanted)?;
     let layout = Layout::new(&site.store);
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
@@ -137,6 +157,32 @@ fn policy(site: &Site, overlay: &str) -> config::Overlay {
     match site.handoff {
         Some(_) => found,
         None => config::Overlay { undo: config::Undo::Always, ..found },
+    }
+}
+
+/// What can not be carried out as it was asked for is refused at once, not at the next boot.
+fn refuse_reset(site: &Site, overlay: &str, wanted: &Resetting) -> Result<()> {
+    let volatile = is_volatile(site, overlay)?;
+    let configured = !wanted.drop_kept && !policy(site, overlay).keep.is_empty();
+    let keeps = configured || !wanted.keep.is_empty();
+    match wanted.level {
+        Level::Baseline => refuse_in_memory(site, overlay, "reset"),
+        Level::Wipe if overlay != plan::execute::ROOT => Err(Error::new(
+            Kind::Refused,
+            format!("a wipe erases the whole state device, not {overlay} alone"),
+        )
+        .remedy(format!("wipe the overlay \"root\", or reset {overlay} with --factory"))),
+        Level::Wipe if keeps => Err(Error::new(
+            Kind::Refused,
+            "a wipe keeps nothing: while the device is erased, what is kept would lie in memory alone, and a power cut \
+             would lose it",
+        )
+        .remedy("give up what the keep-list names with --drop-kept, or reset with --factory")),
+        Level::Factory if volatile && keeps => {
+            Err(Error::new(Kind::Refused, plan::execute::NOT_KEPT_IN_MEMORY.replace("was", "is"))
+                .remedy("give up what the keep-list names with --drop-kept"))
+        }
+        Level::Factory | Level::Wipe => Ok(()),
     }
 }
 

@@ -136,7 +136,7 @@ fn at_boot(site: &Site, view: &StoreView, overlay: &str, request: &RequestRecord
         return Ok(Vec::new());
     }
     let (base, now) = (observe::unknown_base(), observe::moment());
-    let scene = Scene { base: &base, now: &now, undo: policy(site, overlay).undo, scarce: false };
+    let scene = Scene { base: &base, now: &now, undo: policy(site, overlay).undo, scarce: false, kept: None };
     let execution = execute::execution(view, overlay, request, &scene)?;
     Ok([execution.before, execution.after].concat())
 }

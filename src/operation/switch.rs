@@ -9,6 +9,7 @@ use super::{Asked, Planned, Site, open, policy};
 use crate::error::{Error, Kind, Result};
 use crate::exec;
 use crate::handoff;
+use crate::keep;
 use crate::observe::{self, Base};
 use crate::plan::boot::Facts;
 use crate::plan::{self, Step};
@@ -158,6 +159,7 @@ fn execute(site: &Site, overlay: &str, request: &str) -> Result<()> {
     if is_live(site) {
         refuse_lingering(&layout, &view, overlay)?;
     }
+    let policy = policy(site, overlay);
     let facts = Facts {
         name: overlay.to_owned(),
         base: Base { identity: base_of(&view, overlay), ..Base::default() },
@@ -165,9 +167,9 @@ fn execute(site: &Site, overlay: &str, request: &str) -> Result<()> {
         now: observe::moment(),
         run: handoff::RUN_DIR.into(),
         new_uuid: String::new(),
+        kept: keep::select::pending(&layout, &view, overlay, &policy).transpose(),
     };
-    let plan =
-        plan::mount::request(policy(site, overlay).undo, &facts, &view, &observe::space(&site.store)?)?;
+    let plan = plan::mount::request(policy.undo, &facts, &view, &observe::space(&site.store)?)?;
     if plan.executes.as_deref() != Some(request) && plan.problems.is_empty() {
         return Err(Error::new(Kind::Failed, format!("the request for {overlay} is gone")));
     }

@@ -4,15 +4,17 @@
 
 use std::path::PathBuf;
 
+use super::execute::Scene;
 pub use super::persistent::instead;
 pub(super) use super::persistent::persistent;
 use super::{Step, execute, retain, state};
-use crate::config::{Config, Fallback, Mode, Overlay};
+use crate::config::{Config, Fallback, Mode, Overlay, Undo};
 use crate::error::{Error, Kind, Result};
+use crate::keep::Selection;
 use crate::observe::{Base, Moment};
 use crate::store::layout::Layout;
-use crate::store::records::{FORMAT, StoreRecord};
-use crate::store::{StoreView, reserve};
+use crate::store::records::{FORMAT, RequestRecord, StoreRecord};
+use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::{self, OPTIONS};
 use crate::sys::space::Space;
 
@@ -20,7 +22,7 @@ use crate::sys::space::Space;
 const BYTES_PER_INODE: u64 = 4096;
 
 /// What is known at boot, the store aside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// The overlay's name: `root` at boot.
     pub name: String,
@@ -34,6 +36,8 @@ pub struct Facts {
     pub run: PathBuf,
     /// A new UUID, should a store be made.
     pub new_uuid: String,
+    /// What the pending reset keeps, or why that can not be told; none: nothing is to be kept.
+    pub kept: Option<Result<Selection>>,
 }
 
 /// The state filesystem after it was looked for.
@@ -156,6 +160,9 @@ fn on_baseline(
     }
     match view.and_then(|view| view.overlays.get(&facts.name)) {
         None => plan.steps.push(Step::MakeOverlay(facts.name.clone())),
+        Some(state) if total_reset(view, state).is_some() => {
+            after.extend(execute_in_memory(facts, view, state, space, &mut plan)?);
+        }
         Some(state) => {
             plan.snapshot = state.baseline.clone()?;
             if let Some(id) = plan.snapshot {
@@ -173,6 +180,32 @@ fn on_baseline(
     plan.steps.extend(after);
     plan.steps.extend([Step::GuardStore, Step::PrepareHost]);
     Ok(plan)
+}
+
+/// The pending request, if it is one that concerns a volatile overlay: a reset to the bare image.
+fn total_reset<'v>(view: Option<&'v StoreView>, state: &'v OverlayView) -> Option<&'v RequestRecord> {
+    let request = state.request.as_ref()?.as_ref().ok()?;
+    let ours = view.is_some_and(|view| view.record.uuid == request.store);
+    (ours && execute::is_total(request.action, request.level)).then_some(request)
+}
+
+/// What is done once the overlay is mounted on the bare image.
+fn execute_in_memory(
+    facts: &Facts,
+    view: Option<&StoreView>,
+    state: &OverlayView,
+    space: &Space,
+    plan: &mut BootPlan,
+) -> Result<Vec<Step>> {
+    let (Some(view), Some(request)) = (view, total_reset(view, state)) else { return Ok(Vec::new()) };
+    let kept = facts.kept.as_ref().map(Result::as_ref);
+    let scene = Scene { base: &facts.base, now: &facts.now, undo: Undo::Never, scarce: true, kept };
+    if reserve::is_low(space) {
+        plan.steps.push(Step::ReleaseReserve);
+    }
+    plan.executes = Some(request.id.clone());
+    plan.problems.extend(kept.map(|_| execute::NOT_KEPT_IN_MEMORY.to_owned()));
+    execute::in_memory(view, &facts.name, request, &scene)
 }
 
 fn in_memory(overlay: &Overlay, facts: &Facts, plan: &mut BootPlan) {

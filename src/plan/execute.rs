@@ -6,12 +6,14 @@
 //! is done if the one it names is live.
 
 use super::request::find;
-use super::{Refusal, Step, retain};
+use super::{Refusal, Step, retain, sweep};
 use crate::config::Undo;
 use crate::error::{Error, Kind, Result};
+use crate::keep::{Selection, Source};
 use crate::observe::{Base, Moment};
 use crate::store::records::{
-    Action, GenerationRecord, OutcomeRecord, RECORD_VERSION, RequestRecord, SEALED, SnapshotRecord,
+    Action, ERASING, GenerationRecord, Level, OutcomeRecord, RECORD_VERSION, RequestRecord, SEALED,
+    SnapshotRecord,
 };
 use crate::store::{OverlayView, StoreView};
 use crate::sys::overlay::OPTIONS;
@@ -27,7 +29,12 @@ pub struct Scene<'a> {
     pub undo: Undo,
     /// Whether space is needed: then nothing is retained.
     pub scarce: bool,
+    /// What the reset keeps; see [`Facts::kept`](super::boot::Facts::kept).
+    pub kept: Option<Result<&'a Selection, &'a Error>>,
 }
+
+/// The overlay that is `/`. A reset to the bare image of it concerns the whole store.
+pub const ROOT: &str = "root";
 
 /// How a boot carries a request out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,20 +72,58 @@ pub fn execution(
     let mut execution = match (done, request.action) {
         (Some(number), _) => stand(overlay, state, number)?,
         (None, Action::Undo) => back(overlay, state, request)?,
-        (None, Action::Reset) => {
-            let (snapshot, problem) = baseline(state);
-            let new = fresh(overlay, state, request, snapshot, scene);
-            Execution { problems: problem.into_iter().collect(), ..new }
-        }
+        (None, Action::Reset) => reset(overlay, state, request, scene)?,
         (None, Action::Restore) => {
             let id = request.snapshot.ok_or_else(|| incomplete("snapshot"))?;
             usable(state, id)?;
-            fresh(overlay, state, request, Some(id), scene)
+            fresh(overlay, state, request, Some(id), None, scene)
         }
         (None, Action::Snapshot) => seal(overlay, state, request, scene)?,
     };
-    execution.after = after(overlay, state, request, &execution, from, scene);
+    execution.after = after(view, overlay, request, &execution, from, scene)?;
     Ok(execution)
+}
+
+/// The layers of the generation that a reset leaves, topmost first. An error: which these are, nobody can tell.
+pub fn kept_from(state: &OverlayView, request: &RequestRecord) -> Result<Vec<Source>> {
+    let number = match state.current.clone()? {
+        Some(live) if made_by(state, live, &request.id) => origin(state, request),
+        live => live,
+    };
+    let Some(number) = number else { return Ok(Vec::new()) };
+    let Some(found) = state.generations.get(&number) else {
+        return Err(Error::new(Kind::StoreDamaged, format!("generation {number} is missing")));
+    };
+    let mut layers = vec![Source::Generation(number)];
+    if let Some(id) = found.record.as_ref().map_err(Clone::clone)?.snapshot {
+        layers.push(match state.sealing.get(&id) {
+            Some(&generation) => Source::Generation(generation),
+            None => usable(state, id).map(|_| Source::Snapshot(id))?,
+        });
+    }
+    Ok(layers)
+}
+
+/// The steps of a reset to the bare image where the upper lies in RAM: there is no generation to be made, nor to keep in.
+pub fn in_memory(
+    view: &StoreView,
+    overlay: &str,
+    request: &RequestRecord,
+    scene: &Scene<'_>,
+) -> Result<Vec<Step>> {
+    let from = find(view, overlay)?.current.as_ref().ok().copied().flatten();
+    let mut record = outcome(request, from, 0, scene.now);
+    record.message = scene.kept.map(|_| NOT_KEPT_IN_MEMORY.to_owned());
+    Ok(given_up(view, overlay, None, record))
+}
+
+/// Why nothing is kept there.
+pub const NOT_KEPT_IN_MEMORY: &str =
+    "nothing was kept: the overlay is volatile, and what is kept would be lost at once";
+
+/// Whether the request leaves nothing to go back to.
+pub fn is_total(action: Action, level: Level) -> bool {
+    action == Action::Reset && level != Level::Baseline
 }
 
 /// The steps that give up a request that can not be carried out; `live` stays the live generation.
@@ -217,33 +262,50 @@ pub fn stand(overlay: &str, state: &OverlayView, number: u64) -> Result<Executio
     })
 }
 
-/// On a new generation with an empty upper.
+/// On the baseline, or on the bare image, with what is kept.
+fn reset(
+    overlay: &str,
+    state: &OverlayView,
+    request: &RequestRecord,
+    scene: &Scene<'_>,
+) -> Result<Execution> {
+    let kept = scene.kept.transpose().map_err(Clone::clone)?;
+    let (snapshot, problem) = match request.level {
+        Level::Baseline => baseline(state),
+        Level::Factory | Level::Wipe => (None, None),
+    };
+    let lost = kept.and_then(|kept| kept.lost.as_ref()).map(|why| format!("nothing could be kept: {why}"));
+    let new = fresh(overlay, state, request, snapshot, kept.filter(|kept| kept.total.count > 0), scene);
+    Ok(Execution { problems: problem.into_iter().chain(lost).collect(), ..new })
+}
+
+/// On a new generation, whose upper is empty but for what is kept.
 fn fresh(
     overlay: &str,
     state: &OverlayView,
     request: &RequestRecord,
     snapshot: Option<u64>,
+    kept: Option<&Selection>,
     scene: &Scene<'_>,
 ) -> Execution {
-    // One that an interrupted run made, but did not point at, is taken if it is as wanted.
+    // One that an interrupted run made, but did not point at, is taken if it is as wanted. What was put into it may be
+    // a part only: that is done anew, or it is not taken.
     let made = |n: &u64| {
-        let record = state.generations.get(n).and_then(|g| g.record.as_ref().ok());
+        let found = state.generations.get(n).filter(|g| g.empty || kept.is_some());
+        let record = found.and_then(|g| g.record.as_ref().ok());
         made_by(state, *n, &request.id) && record.is_some_and(|r| r.snapshot == snapshot)
     };
     let number = state.generations.keys().copied().find(made).unwrap_or_else(|| state.next_number());
     let record = generation(number, scene.base, scene.now, Some(request.id.clone()), snapshot);
-    Execution {
-        number,
-        snapshot,
-        options: record.options.clone(),
-        base: record.base.clone(),
-        problems: Vec::new(),
-        before: vec![
-            Step::MakeGeneration(overlay.to_owned(), record),
-            Step::PointCurrent(overlay.to_owned(), number),
-        ],
-        after: Vec::new(),
-    }
+    let (options, base) = (record.options.clone(), record.base.clone());
+    let mut before = vec![Step::MakeGeneration(overlay.to_owned(), record)];
+    before.extend(kept.map(|kept| Step::KeepFiles {
+        overlay: overlay.to_owned(),
+        generation: number,
+        kept: kept.clone(),
+    }));
+    before.push(Step::PointCurrent(overlay.to_owned(), number));
+    Execution { number, snapshot, options, base, problems: Vec::new(), before, after: Vec::new() }
 }
 
 /// The upper becomes a snapshot by one rename, after everything else: the snapshot without its files, the
@@ -277,22 +339,26 @@ fn seal(overlay: &str, state: &OverlayView, request: &RequestRecord, scene: &Sce
         ..SnapshotRecord::default()
     };
     let (generation, overlay) = (from.number, overlay.to_owned());
-    let mut execution = fresh(&overlay, state, request, Some(id), scene);
+    let mut execution = fresh(&overlay, state, request, Some(id), None, scene);
     execution.before.insert(0, Step::PrepareSeal(overlay.clone(), record));
     execution.before.push(Step::SealFiles { overlay, generation, snapshot: id });
     Ok(execution)
 }
 
 fn after(
+    view: &StoreView,
     overlay: &str,
-    state: &OverlayView,
     request: &RequestRecord,
     execution: &Execution,
     from: Option<u64>,
     scene: &Scene<'_>,
-) -> Vec<Step> {
+) -> Result<Vec<Step>> {
+    let state = find(view, overlay)?;
     let name = || overlay.to_owned();
-    let mut record = outcome(request, from, execution.number, scene.now);
+    let mut record = with_kept(outcome(request, from, execution.number, scene.now), state, scene);
+    if is_total(request.action, request.level) {
+        return Ok(given_up(view, overlay, Some(execution.number), record));
+    }
     if request.action == Action::Snapshot {
         record = keeping_way_back(record, state);
     }
@@ -311,7 +377,37 @@ fn after(
     let reached = retain::Reached { live: execution.number, snapshot: execution.snapshot, kept };
     steps.extend(retain::discards(overlay, state, reached));
     steps.push(Step::RemoveRequest(name()));
+    Ok(steps)
+}
+
+/// The end of a reset to the bare image: no baseline, the outcome, nothing but `live`, no request. What is in the trash
+/// is still to be deleted: until that is done, the outcome says so.
+fn given_up(view: &StoreView, overlay: &str, live: Option<u64>, record: OutcomeRecord) -> Vec<Step> {
+    let name = || overlay.to_owned();
+    let mut steps = vec![
+        Step::PointBaseline(name(), None),
+        Step::WriteOutcome(name(), OutcomeRecord { erasure: Some(ERASING.to_owned()), ..record }),
+    ];
+    steps.extend(sweep::discards(view, overlay, live));
+    steps.push(Step::RemoveRequest(name()));
     steps
+}
+
+/// What was kept, as it is known: of an execution that was interrupted late, its own outcome says it.
+fn with_kept(record: OutcomeRecord, state: &OverlayView, scene: &Scene<'_>) -> OutcomeRecord {
+    let told = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).filter(|o| o.request == record.request);
+    if let Some(told) = told.cloned() {
+        let OutcomeRecord { kept, kept_count, unmatched, message, .. } = told;
+        return OutcomeRecord { kept, kept_count, unmatched, message, ..record };
+    }
+    let Some(Ok(selection)) = scene.kept else { return record };
+    OutcomeRecord {
+        kept: selection.total.paths.clone(),
+        kept_count: Some(selection.total.count),
+        unmatched: selection.unmatched.clone(),
+        message: selection.lost.as_ref().map(|why| format!("nothing could be kept: {why}")),
+        ..record
+    }
 }
 
 fn made_by(state: &OverlayView, number: u64, request: &str) -> bool {

@@ -11,6 +11,7 @@ pub mod request;
 pub mod retain;
 pub mod state;
 pub mod steps;
+pub mod sweep;
 pub mod trigger;
 
 use crate::error::Kind;

@@ -59,9 +59,10 @@ mod tests {
             now: Moment::default(),
             run: "/run/overlayd".into(),
             new_uuid: String::new(),
+            kept: None,
         };
         let record = StoreRecord { format: 1, uuid: "u".into(), created: 0, features: Vec::new() };
-        let view = StoreView { record, reserve: true, overlays: BTreeMap::new() };
+        let view = StoreView { record, reserve: true, overlays: BTreeMap::new(), strange: Vec::new() };
         overlay(Undo::Always, &facts, &view, &Space::default())
     }
 

@@ -81,6 +81,7 @@ mod tests {
             now: Moment::default(),
             run: "/run/overlayd".into(),
             new_uuid: String::new(),
+            kept: None,
         };
         let record = GenerationRecord {
             version: 1,
@@ -102,6 +103,7 @@ mod tests {
             record: StoreRecord { format: 1, uuid: "u".into(), created: 0, features: Vec::new() },
             reserve: true,
             overlays: BTreeMap::from([("root".to_owned(), state)]),
+            strange: Vec::new(),
         };
         let mut handoff = Handoff::new(BootMode::Initrd, "b".into());
         let root = HandoffOverlay { mode, generation: Some(1), ..HandoffOverlay::default() };

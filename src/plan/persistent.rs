@@ -6,7 +6,7 @@ use super::{Step, request, retain, state};
 use crate::config::{Mode, Undo};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
-use crate::store::records::{Action, RequestRecord};
+use crate::store::records::RequestRecord;
 use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::OPTIONS;
 use crate::sys::space::Space;
@@ -33,8 +33,8 @@ pub(super) fn persistent(
 }
 
 /// The plan after a step of a request failed before the pointer moved: the live generation, and the request is given up
-/// because of `why`. None: there is no such request, or it moved. A reset is not given up, but tried by each boot:
-/// what was to go must not come back.
+/// because of `why`. None: there is no such request, or it moved, or there is nothing to go back to; then a request
+/// stays, and is tried by each boot.
 pub fn instead(
     failed: &BootPlan,
     undo: Undo,
@@ -44,7 +44,7 @@ pub fn instead(
     why: &Error,
 ) -> Option<BootPlan> {
     let state = view.overlays.get(&facts.name)?;
-    let request = state.request.as_ref()?.as_ref().ok().filter(|r| r.action != Action::Reset)?;
+    let request = state.request.as_ref()?.as_ref().ok()?;
     let moved = state.current.as_ref().map_or(true, |live| *live == failed.generation);
     if moved || failed.executes.as_ref() != Some(&request.id) {
         return None;
@@ -124,9 +124,14 @@ fn execute(
     plan: &mut BootPlan,
 ) -> Result<Live> {
     let facts = given.facts;
-    let low = reserve::is_low(given.space);
-    let scarce = state::is_scarce(given.view, given.space);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce };
+    let kept = facts.kept.as_ref().map(Result::as_ref);
+    let left = match kept {
+        Some(Ok(kept)) => given.space.without(kept.total.bytes, kept.total.count),
+        _ => *given.space,
+    };
+    let low = reserve::is_low(&left);
+    let scarce = state::is_scarce(given.view, &left);
+    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce, kept };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,
         Err(why) => return give_up(given, state, request, &why, plan),

@@ -1,7 +1,7 @@
 //! What is reachable: the live generation, the one that an undo goes back to, snapshots in use. The rest is garbage,
 //! or may become it. Here is only said which; who removes it holds the store's lock.
 
-use super::{Refusal, Step};
+use super::{Refusal, Step, execute};
 use crate::config::Undo;
 use crate::error::{Kind, Result};
 use crate::observe::Moment;
@@ -19,6 +19,9 @@ pub struct Left {
 
 /// The generation that was left last, whether or not it is still there.
 pub fn left(outcome: &OutcomeRecord) -> Option<Left> {
+    if is_past(outcome) {
+        return None;
+    }
     let moved = outcome.result == "done" && outcome.action != Action::Snapshot;
     let (generation, at) = match moved {
         true => (outcome.from_generation, Some(outcome.executed_at)),
@@ -28,13 +31,22 @@ pub fn left(outcome: &OutcomeRecord) -> Option<Left> {
     Some(Left { generation: generation?, at: at? })
 }
 
+/// Whether it left nothing to go back to.
+fn is_past(outcome: &OutcomeRecord) -> bool {
+    outcome.result == "done" && execute::is_total(outcome.action, outcome.level)
+}
+
 /// The generation that an undo goes back to, or why there is none.
 pub fn undo_target(state: &OverlayView, undo: Undo, now: &Moment) -> Result<u64> {
     let nothing = |reason: String| Err(Refusal::new(Kind::NothingToDo, reason, "").into());
     if undo == Undo::Never {
         return nothing("nothing to undo: reset.undo is \"never\", so nothing is retained".to_owned());
     }
-    let Some(Left { generation, at }) = state.outcome.clone().transpose()?.as_ref().and_then(left) else {
+    let outcome = state.outcome.clone().transpose()?;
+    if outcome.as_ref().is_some_and(is_past) {
+        return nothing("nothing to undo: the last reset was to the bare image".to_owned());
+    }
+    let Some(Left { generation, at }) = outcome.as_ref().and_then(left) else {
         return nothing("nothing to undo: no reset, restore or undo was carried out".to_owned());
     };
     if state.current.as_ref().is_ok_and(|live| *live == Some(generation)) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::keep::{Pattern, Selection};
 use crate::store::records::{GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
 use crate::sys::overlay::Overlay;
 
@@ -46,6 +47,15 @@ pub enum Step {
     MakeOverlay(String),
     /// Make a generation with an empty upper.
     MakeGeneration(String, GenerationRecord),
+    /// Put what a reset keeps into the empty upper of a new generation.
+    KeepFiles {
+        /// The overlay.
+        overlay: String,
+        /// The new generation.
+        generation: u64,
+        /// What is kept, and of which layers.
+        kept: Selection,
+    },
     /// Move the pointer of an overlay to a generation.
     PointCurrent(String, u64),
     /// Move the baseline to a snapshot, or to the bare image.
@@ -74,6 +84,13 @@ pub enum Step {
     Discard(String, String),
     /// Rename a directory of `snapshots/` into the trash.
     DiscardSnapshot(String, String),
+    /// Rename anything else into the trash.
+    DiscardOther {
+        /// The overlay whose trash it is.
+        overlay: String,
+        /// The path, in the directory of all overlays.
+        path: PathBuf,
+    },
     /// Remove the request.
     RemoveRequest(String),
     /// Rename an unreadable request out of the way.
@@ -126,6 +143,7 @@ impl fmt::Display for Step {
                 record.snapshot.map_or(Ok(()), |id| write!(f, "snapshot {id} and "))?;
                 f.write_str(&record.base)
             }
+            Step::KeepFiles { overlay, generation, kept } => keeping(f, overlay, *generation, kept),
             Step::PointBaseline(overlay, Some(id)) => {
                 write!(f, "make snapshot {id} of {overlay} the baseline")
             }
@@ -147,17 +165,14 @@ impl fmt::Display for Step {
                 write!(f, "make generation {number} of {overlay} the live one")
             }
             Step::WriteRequest(overlay, record) => {
-                write!(
-                    f,
-                    "record the request to {} {overlay}, by {}",
-                    record.action.word(),
-                    record.requested_by
-                )
+                let (word, by) = (record.action.word(), &record.requested_by);
+                write!(f, "record the request to {word} {overlay}, by {by}")
             }
-            Step::WriteOutcome(overlay, record) => {
-                write!(f, "record that {} of {overlay} is {}", record.action.word(), record.result)
-            }
+            Step::WriteOutcome(overlay, record) => ending(f, overlay, record),
             Step::Discard(overlay, name) => write!(f, "move generation {name} of {overlay} to the trash"),
+            Step::DiscardOther { overlay, path } => {
+                write!(f, "move {} to the trash of {overlay}", path.display())
+            }
             Step::RemoveRequest(overlay) => write!(f, "remove the request for {overlay}"),
             Step::SetRequestAside(overlay) => write!(f, "set the unreadable request for {overlay} aside"),
             Step::ProtectBase => f.write_str("make the base's filesystem read-only"),
@@ -165,15 +180,32 @@ impl fmt::Display for Step {
             Step::MountVolatile { at, bytes, inodes } => {
                 write!(f, "mount a RAM filesystem of {bytes} bytes and {inodes} inodes at {}", at.display())
             }
-            Step::MountOverlay { overlay, submounts } => {
-                let Overlay { name, upper, lowers, options, .. } = overlay;
-                let (upper, lowers) = (upper.display(), lowers.len());
-                write!(f, "mount overlay {name} with upper {upper} over {lowers} lower, options {options}")?;
-                submounts.iter().try_for_each(|path| write!(f, ", carrying {} over", path.display()))
-            }
+            Step::MountOverlay { overlay, submounts } => mounting(f, overlay, submounts),
             Step::ExposeStore => f.write_str("show the store"),
             Step::GuardStore => f.write_str("guard the store"),
             Step::PrepareHost => f.write_str("prepare the booted system"),
         }
     }
+}
+
+fn keeping(f: &mut fmt::Formatter<'_>, overlay: &str, generation: u64, kept: &Selection) -> fmt::Result {
+    let from: Vec<String> = kept.from.iter().map(ToString::to_string).collect();
+    let (count, bytes, from) = (kept.total.count, kept.total.bytes, from.join(" and "));
+    write!(f, "put {count} entries, {bytes} bytes, of {from} of {overlay} into generation {generation}, ")?;
+    let patterns: Vec<&str> = kept.patterns.iter().map(Pattern::text).collect();
+    write!(f, "by the keep-list {}", patterns.join(" "))
+}
+
+fn ending(f: &mut fmt::Formatter<'_>, overlay: &str, record: &OutcomeRecord) -> fmt::Result {
+    write!(f, "record that {} of {overlay} is {}", record.action.word(), record.result)?;
+    record.erasure.iter().try_for_each(|erasure| write!(f, ", {erasure}"))?;
+    record.kept_count.iter().try_for_each(|count| write!(f, ", {count} kept"))?;
+    record.unmatched.iter().try_for_each(|pattern| write!(f, ", nothing by {pattern}"))
+}
+
+fn mounting(f: &mut fmt::Formatter<'_>, overlay: &Overlay, submounts: &[PathBuf]) -> fmt::Result {
+    let Overlay { name, upper, lowers, options, .. } = overlay;
+    let (upper, lowers) = (upper.display(), lowers.len());
+    write!(f, "mount overlay {name} with upper {upper} over {lowers} lower, options {options}")?;
+    submounts.iter().try_for_each(|path| write!(f, ", carrying {} over", path.display()))
 }

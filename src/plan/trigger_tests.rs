@@ -9,6 +9,7 @@ fn view(pending: Option<RequestRecord>) -> StoreView {
         record: StoreRecord { uuid: "ours".into(), ..StoreRecord::default() },
         reserve: true,
         overlays: [("root".to_owned(), root)].into(),
+        strange: Vec::new(),
     }
 }
 

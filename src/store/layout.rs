@@ -137,6 +137,18 @@ impl Layout {
         self.snapshot(name, id).join("index")
     }
 
+    /// Every name that an overlay's directory has.
+    pub const KNOWN: [&str; 8] = [
+        "current",
+        "request.toml",
+        "outcome.toml",
+        "generations",
+        "baseline",
+        "last-snapshot",
+        "snapshots",
+        "trash",
+    ];
+
     /// Trees on their way out.
     pub fn trash(&self, name: &str) -> PathBuf {
         self.overlay(name).join("trash")

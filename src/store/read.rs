@@ -1,8 +1,9 @@
 //! Reading a whole store into a value that plans are made from. Tolerant: damage is part of the value.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::codec::Record;
 use super::layout::{Layout, is_overlay_name};
@@ -25,6 +26,8 @@ pub struct StoreView {
     pub reserve: bool,
     /// Overlays by name.
     pub overlays: BTreeMap<String, OverlayView>,
+    /// What else lies in the directory of all overlays.
+    pub strange: Vec<PathBuf>,
 }
 
 /// One overlay of a store as it stands.
@@ -52,6 +55,8 @@ pub struct OverlayView {
     pub outcome: Option<Result<OutcomeRecord>>,
     /// Names in `trash/`.
     pub trash: Vec<String>,
+    /// Whatever else there is, by path in the overlay's directory: what was set aside, temporary files, nobody knows what.
+    pub strange: Vec<PathBuf>,
 }
 
 /// One generation as it stands.
@@ -80,6 +85,7 @@ impl OverlayView {
             request: None,
             outcome: None,
             trash: Vec::new(),
+            strange: Vec::new(),
         }
     }
 
@@ -116,7 +122,8 @@ pub fn load(layout: &Layout) -> Result<StoreView> {
         let view = load_overlay(layout, &name)?;
         overlays.insert(name, view);
     }
-    Ok(StoreView { record, reserve: reserve::is_whole(layout), overlays })
+    let strange = strange(&layout.overlays(), |name| name.to_str().is_some_and(is_overlay_name))?;
+    Ok(StoreView { record, reserve: reserve::is_whole(layout), overlays, strange })
 }
 
 /// The names of the overlays in the store.
@@ -186,7 +193,38 @@ fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
     view.request = load_optional(&layout.request(name));
     view.outcome = load_optional(&layout.outcome(name));
     view.trash = trash_entries(layout, name)?;
+    view.strange = strange_things(layout, name)?;
     Ok(view)
+}
+
+fn strange_things(layout: &Layout, name: &str) -> Result<Vec<PathBuf>> {
+    let is_known = |name: &OsStr| Layout::KNOWN.iter().any(|known| name == *known);
+    let mut found = strange(&layout.overlay(name), is_known)?;
+    // Of layers, `names` lists all but these.
+    let is_listed = |name: &OsStr| name.to_str().is_some_and(|name| !name.starts_with('.'));
+    for place in [layout.generations(name), layout.snapshots(name)] {
+        let directory = PathBuf::from(place.file_name().unwrap_or_default());
+        found.extend(strange(&place, is_listed)?.into_iter().map(|path| directory.join(path)));
+    }
+    Ok(found)
+}
+
+/// The names in a directory that are not known.
+fn strange(directory: &Path, is_known: impl Fn(&OsStr) -> bool) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(Error::io("read", directory, e)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io("read", directory, e))?.file_name();
+        if !is_known(&name) {
+            found.push(PathBuf::from(name));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn load_pointer(path: &Path, what: &str) -> Result<Option<u64>> {

@@ -227,6 +227,11 @@ pub struct OutcomeRecord {
     pub secure_why: Option<String>,
 }
 
+/// [`OutcomeRecord::erasure`] while something of what was given up is left.
+pub const ERASING: &str = "erasing";
+/// [`OutcomeRecord::erasure`] once nothing is.
+pub const COMPLETE: &str = "complete";
+
 /// So many kept paths are named in an outcome.
 pub const KEPT_MAX: usize = 100;
 

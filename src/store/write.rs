@@ -9,6 +9,7 @@ use super::layout::Layout;
 use super::records::{self, GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
 use super::{reserve, trash};
 use crate::error::{Error, Kind, Result};
+use crate::keep::{self, Selection};
 use crate::sys::{atomic, btrfs};
 
 /// Makes the whole store beside its place and renames it there: it exists wholly or not at all.
@@ -52,6 +53,29 @@ pub fn make_generation(layout: &Layout, overlay: &str, record: &GenerationRecord
     atomic::write(&path, &records::render(&path, record)?)?;
     atomic::sync_dir(&temporary)?;
     atomic::rename(&temporary, &place)
+}
+
+/// Fills the upper of a generation that is not pointed at with what is kept, from scratch, and makes it durable. On a
+/// failure it is empty again: what did not fit must not keep the rest from working.
+pub fn keep_files(layout: &Layout, overlay: &str, generation: u64, kept: &Selection) -> Result<()> {
+    let upper = layout.upper(overlay, generation);
+    clear(&upper)?;
+    let copied = keep::copy::copy(layout, overlay, kept, &upper);
+    let copied = copied.and_then(|()| reserve::sync_filesystem(&upper));
+    if copied.is_err() {
+        clear(&upper)?;
+        reserve::sync_filesystem(&upper)?;
+    }
+    copied
+}
+
+/// Removes everything in a directory.
+fn clear(directory: &Path) -> Result<()> {
+    let failed = |e| Error::io("list", directory, e);
+    for entry in fs::read_dir(directory).map_err(failed)? {
+        remove_all(&entry.map_err(failed)?.path())?;
+    }
+    Ok(())
 }
 
 /// Moves the pointer: the one rename by which the overlay changes (invariant 2).
@@ -180,15 +204,23 @@ pub fn discard_snapshot(layout: &Layout, overlay: &str, name: &str) -> Result<()
     throw_away(layout, overlay, &layout.snapshots(overlay).join(name), &format!("snapshot-{name}"))
 }
 
+/// Renames what lies at `path` in the directory of all overlays into the trash of `overlay`.
+pub fn discard_other(layout: &Layout, overlay: &str, path: &Path) -> Result<()> {
+    // Not its own name, which may be no text, hidden, or too long already.
+    throw_away(layout, overlay, &layout.overlays().join(path), "other")
+}
+
 /// Renames `from` into the trash, under a name that is free there.
 fn throw_away(layout: &Layout, overlay: &str, from: &Path, name: &str) -> Result<()> {
-    if !from.exists() {
+    // A link that leads nowhere is there.
+    let is_there = |path: &Path| path.symlink_metadata().is_ok();
+    if !is_there(from) {
         return Ok(());
     }
     make_dir(&layout.trash(overlay), 0o700)?;
     let mut to = layout.trash(overlay).join(name);
     for i in 1.. {
-        if !to.exists() {
+        if !is_there(&to) {
             break;
         }
         to = layout.trash(overlay).join(format!("{name}.{i}"));

@@ -339,6 +339,11 @@ impl Flags {
         Flags(self.0 & other.0)
     }
 
+    /// What is in this one alone.
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
     /// Whether none is set.
     pub const fn is_empty(self) -> bool {
         self.0 == 0

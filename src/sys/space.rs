@@ -19,6 +19,17 @@ pub struct Space {
     pub inodes_free: u64,
 }
 
+impl Space {
+    /// What is left once so many bytes and inodes are taken.
+    pub fn without(self, bytes: u64, inodes: u64) -> Space {
+        Space {
+            bytes_free: self.bytes_free.saturating_sub(bytes),
+            inodes_free: self.inodes_free.saturating_sub(inodes),
+            ..self
+        }
+    }
+}
+
 /// The space of the filesystem that `path` lies on.
 pub fn of(path: &Path) -> Result<Space> {
     let vfs = statvfs(path).map_err(|e| Error::io("statfs", path, e))?;

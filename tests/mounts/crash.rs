@@ -81,7 +81,7 @@ fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
     let undo = Undo::For(Duration::from_secs(7 * 86_400));
-    let scene = Scene { base: &base, now: &now, undo, scarce: false };
+    let scene = Scene { base: &base, now: &now, undo, scarce: false, kept: None };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }

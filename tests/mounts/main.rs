@@ -7,8 +7,13 @@
 
 mod bad_days;
 mod crash;
+mod factory;
 mod flavours;
+mod keep;
 mod modes;
+#[path = "../layers/manifest.rs"]
+#[allow(dead_code, reason = "the tests of layers look at holes too")]
+mod oracle;
 mod other;
 mod paths;
 mod reset;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use overlayd::handoff::{self, Handoff};
 use overlayd::observe::{self, Moment};
 use overlayd::operation::Planned;
-use overlayd::store::records::SnapshotRecord;
+use overlayd::plan::request::{self, Resetting};
+use overlayd::store::records::{Level, SnapshotRecord};
 use overlayd::store::{Layout, StoreView, read, write};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -152,11 +153,14 @@ impl Rig {
 
     /// Asks for a reset, offline.
     pub(crate) fn request_reset(&self) {
-        self.offline(|layout| {
-            let asked = overlayd::operation::Asked { by: "a test".into(), via: None };
-            let site = overlayd::operation::Site::offline(layout.root());
-            overlayd::operation::request_reset(&site, "root", &Default::default(), &asked).unwrap();
-        });
+        self.request(Level::Baseline, &[]);
+    }
+
+    /// Asks for a reset that goes so far, and keeps this.
+    pub(crate) fn request(&self, level: Level, keep: &[&str]) {
+        let keep = keep.iter().map(ToString::to_string).collect();
+        let wanted = Resetting { level, keep, drop_kept: false };
+        self.ask(|view, now| request::reset(view, "root", &wanted, &crate::snapshots::asked(), now));
     }
 
     /// Asks for something at the next boot, offline.

@@ -1,0 +1,49 @@
+//! What a reset to the bare image gives up: everything but the generation that became live. Of the root overlay that is
+//! everything of the whole store, readable or not, known or not.
+
+use std::path::{Path, PathBuf};
+
+use super::Step;
+use super::execute::ROOT;
+use crate::store::{OverlayView, StoreView};
+
+/// The steps that move it to the trash. Pointers go first, so that none ever names what is gone.
+pub fn discards(view: &StoreView, overlay: &str, live: Option<u64>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if overlay == ROOT {
+        for (name, state) in view.overlays.iter().filter(|(name, _)| *name != ROOT) {
+            let files = files(state).into_iter().filter(|(_, is_there)| *is_there);
+            steps.extend(files.map(|(file, _)| other(name, &Path::new(name).join(file))));
+            steps.extend(layers(name, state, None));
+        }
+        steps.extend(view.strange.iter().map(|path| other(overlay, path)));
+    }
+    steps.extend(view.overlays.get(overlay).into_iter().flat_map(|state| layers(overlay, state, live)));
+    steps
+}
+
+/// What an overlay has besides its layers.
+fn files(state: &OverlayView) -> [(&'static str, bool); 4] {
+    let points = |pointer: &crate::Result<Option<u64>>| !matches!(pointer, Ok(None));
+    [
+        ("current", points(&state.current)),
+        ("request.toml", state.request.is_some()),
+        ("outcome.toml", state.outcome.is_some()),
+        ("baseline", points(&state.baseline)),
+    ]
+}
+
+fn layers(name: &str, state: &OverlayView, live: Option<u64>) -> Vec<Step> {
+    let owned = || name.to_owned();
+    let old = state.generations.keys().filter(|number| Some(**number) != live).map(u64::to_string);
+    let generations = old.chain(state.unfinished.iter().cloned()).map(|dir| Step::Discard(owned(), dir));
+    let snapshots =
+        state.snapshots.keys().map(u64::to_string).chain(state.unfinished_snapshots.iter().cloned());
+    let snapshots = snapshots.map(|dir| Step::DiscardSnapshot(owned(), dir));
+    let strange = state.strange.iter().map(|path| other(name, &Path::new(name).join(path)));
+    generations.chain(snapshots).chain(strange).collect()
+}
+
+fn other(overlay: &str, path: &Path) -> Step {
+    Step::DiscardOther { overlay: overlay.to_owned(), path: PathBuf::from(path) }
+}
