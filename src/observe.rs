@@ -1,5 +1,7 @@
 //! The only reader of the machine: time, boot id, memory, the base, devices. It changes nothing.
 
+pub mod erasing;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -8,3 +8,4 @@ pub mod nextroot;
 pub mod shutdown;
 pub mod state;
 pub mod triggers;
+pub mod wipe;

@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::config::State;
+use super::wipe::{self, Ended, Wipe};
+use crate::config::{Config, State};
 use crate::error::{Error, Kind, Result};
 use crate::exec;
 use crate::handoff::HandoffState;
-use crate::observe::{self, Base};
+use crate::observe::{self, Base, Moment};
 use crate::plan::boot::Disk;
+use crate::plan::state::check_own;
 use crate::plan::{self, Step};
 use crate::store::{Layout, read};
 use crate::sys::block::{self, DeviceSpec, Paths, Search};
+use crate::sys::mountinfo;
 
 /// What came of it.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub struct Brought {
     pub waited: Duration,
     /// What is not as it should be.
     pub problems: Vec<String>,
+    /// Id of the request by which the device was wiped.
+    pub wiped: Option<String>,
 }
 
 /// Whether the boot can do without.
@@ -37,13 +42,80 @@ pub enum Need {
     Required,
 }
 
+/// What is done on the way to the store.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    state: &'a State,
+    spec: &'a DeviceSpec,
+    base: &'a Base,
+    at: &'a Path,
+}
+
 /// Brings the state filesystem up at `at`. Never fails: the reason is part of the result.
-pub fn bring_up(config: &State, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
-    let mut brought =
-        Brought { disk: Disk::NotWanted, state: None, waited: Duration::ZERO, problems: Vec::new() };
-    let Some(spec) = config.device.as_ref().filter(|_| need != Need::Nothing) else { return brought };
-    let mut bring = || match wait(config, spec, need, paths, &mut brought.waited)? {
-        Some(node) => mount(config, spec, &node, base, at, &mut brought),
+pub fn bring_up(state: &State, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
+    brought(state, need, base, at, paths, &mut |_, _| Ok(None))
+}
+
+/// The same in early boot, which also finishes a wipe of the device that was interrupted.
+pub fn bring_up_at_boot(config: &Config, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
+    brought(&config.state, need, base, at, paths, &mut |way, node| {
+        check_own(&observe::device(node, way.state, base)?)?;
+        wiping(config, way.spec, node, at).resume()
+    })
+}
+
+/// Carries a pending wipe out, for which the state filesystem goes and comes back. What can not be done is given up, with
+/// an outcome that says why, and the store stays as it is.
+pub fn wipe_if_asked(config: &Config, base: &Base, at: &Path, now: &Moment, brought: &mut Brought) {
+    let Disk::Mounted { layout, store: Some(Ok(view)), .. } = &brought.disk else { return };
+    let (layout, view) = (layout.clone(), view.clone());
+    let (Some(request), Some(spec)) = (wipe::pending(&view), &config.state.device) else { return };
+    let Some(node) = brought.state.as_ref().map(|s| PathBuf::from(&s.device)) else { return };
+    let ended = wiping(config, spec, &node, at).run(request, &layout, at);
+    brought.disk = match &ended {
+        Err(unfinished) => Disk::Unavailable(unfinished.clone()),
+        Ok(_) if is_mounted(at) => brought.disk.clone(),
+        Ok(_) => bring_back(&Way { state: &config.state, spec, base, at }, &node, brought)
+            .unwrap_or_else(Disk::Unavailable),
+    };
+    match ended {
+        Ok(Ended::Done) => brought.wiped = Some(request.id.clone()),
+        Ok(Ended::Refused(why)) => {
+            brought.problems.push(format!("the wipe was not possible: {why}"));
+            let given_up = wipe::give_up(&layout, &view, request, &why, now);
+            given_up.unwrap_or_else(|e| brought.problems.push(e.to_string()));
+            reload(&mut brought.disk);
+        }
+        Err(_) => {}
+    }
+}
+
+fn wiping<'a>(config: &'a Config, spec: &'a DeviceSpec, node: &'a Path, at: &Path) -> Wipe<'a> {
+    Wipe { config, spec, node, workshop: at.with_file_name("wipe") }
+}
+
+fn brought(
+    state: &State,
+    need: Need,
+    base: &Base,
+    at: &Path,
+    paths: &Paths,
+    before: &mut dyn FnMut(&Way<'_>, &Path) -> Result<Option<String>>,
+) -> Brought {
+    let mut brought = Brought {
+        disk: Disk::NotWanted,
+        state: None,
+        waited: Duration::ZERO,
+        problems: Vec::new(),
+        wiped: None,
+    };
+    let Some(spec) = state.device.as_ref().filter(|_| need != Need::Nothing) else { return brought };
+    let way = Way { state, spec, base, at };
+    let mut bring = || match wait(state, spec, need, paths, &mut brought.waited)? {
+        Some(node) => {
+            brought.wiped = before(&way, &node)?;
+            bring_back(&way, &node, &mut brought)
+        }
         None => Ok(Disk::NotWanted),
     };
     brought.disk = bring().unwrap_or_else(Disk::Unavailable);
@@ -74,17 +146,11 @@ fn wait(
     }
 }
 
-fn mount(
-    config: &State,
-    spec: &DeviceSpec,
-    node: &Path,
-    base: &Base,
-    at: &Path,
-    brought: &mut Brought,
-) -> Result<Disk> {
-    let facts = observe::device(node, config, base)?;
-    let steps = plan::state::prepare(config, &facts)?;
-    brought.problems = exec::disk::run(&steps, at, config.fsck_timeout)?;
+fn bring_back(way: &Way<'_>, node: &Path, brought: &mut Brought) -> Result<Disk> {
+    let Way { state, spec, base, at } = *way;
+    let facts = observe::device(node, state, base)?;
+    let steps = plan::state::prepare(state, &facts)?;
+    brought.problems.extend(exec::disk::run(&steps, at, state.fsck_timeout)?);
     let fstype = steps.iter().find_map(|s| match s {
         Step::MountState { fstype, .. } => Some(fstype.clone()),
         _ => None,
@@ -94,9 +160,20 @@ fn mount(
         device: node.display().to_string(),
         fstype: fstype.unwrap_or_default(),
         uuid: facts.found.map(|f| f.uuid).unwrap_or_default(),
-        path: config.path.display().to_string(),
+        path: state.path.display().to_string(),
     });
-    let layout = Layout::new(at.join(&config.path));
+    let layout = Layout::new(at.join(&state.path));
     let store = if read::exists(&layout)? { Some(read::load(&layout)) } else { None };
     Ok(Disk::Mounted { space: observe::space(at)?, layout, store })
+}
+
+/// Reads the store again.
+fn reload(disk: &mut Disk) {
+    if let Disk::Mounted { layout, store, .. } = disk {
+        *store = Some(read::load(layout));
+    }
+}
+
+fn is_mounted(at: &Path) -> bool {
+    mountinfo::at(&mountinfo::read().unwrap_or_default(), at).is_some()
 }

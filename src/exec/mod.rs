@@ -4,3 +4,4 @@ pub mod disk;
 pub mod host;
 pub mod mounts;
 pub mod store;
+pub mod wipe;

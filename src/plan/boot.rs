@@ -13,7 +13,7 @@ use crate::error::{Error, Kind, Result};
 use crate::keep::Selection;
 use crate::observe::{Base, Moment};
 use crate::store::layout::Layout;
-use crate::store::records::{FORMAT, RequestRecord, StoreRecord};
+use crate::store::records::{Action, FORMAT, Level, RequestRecord, StoreRecord};
 use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::{self, OPTIONS};
 use crate::sys::space::Space;
@@ -186,7 +186,7 @@ fn on_baseline(
 fn total_reset<'v>(view: Option<&'v StoreView>, state: &'v OverlayView) -> Option<&'v RequestRecord> {
     let request = state.request.as_ref()?.as_ref().ok()?;
     let ours = view.is_some_and(|view| view.record.uuid == request.store);
-    (ours && execute::is_total(request.action, request.level)).then_some(request)
+    (ours && request.action == Action::Reset && request.level == Level::Factory).then_some(request)
 }
 
 /// What is done once the overlay is mounted on the bare image.

@@ -272,7 +272,12 @@ fn reset(
     let kept = scene.kept.transpose().map_err(Clone::clone)?;
     let (snapshot, problem) = match request.level {
         Level::Baseline => baseline(state),
-        Level::Factory | Level::Wipe => (None, None),
+        Level::Factory => (None, None),
+        // Carried out before the store is used, or refused there; never by anything milder.
+        Level::Wipe => {
+            let what = "early boot could not wipe the state device";
+            return Err(Error::new(Kind::Refused, what).remedy("ask again, or reset with --factory"));
+        }
     };
     let lost = kept.and_then(|kept| kept.lost.as_ref()).map(|why| format!("nothing could be kept: {why}"));
     let new = fresh(overlay, state, request, snapshot, kept.filter(|kept| kept.total.count > 0), scene);
@@ -427,7 +432,7 @@ fn keeping_way_back(record: OutcomeRecord, state: &OverlayView) -> OutcomeRecord
     OutcomeRecord { undo_generation: left.map(|l| l.generation), undo_since: left.map(|l| l.at), ..record }
 }
 
-fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: &Moment) -> OutcomeRecord {
+pub(super) fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: &Moment) -> OutcomeRecord {
     OutcomeRecord {
         version: RECORD_VERSION,
         request: request.id.clone(),

@@ -13,6 +13,7 @@ pub mod state;
 pub mod steps;
 pub mod sweep;
 pub mod trigger;
+pub mod wipe;
 
 use crate::error::Kind;
 

@@ -35,13 +35,8 @@ pub struct Found {
 /// The steps that make the state filesystem usable and mount it.
 pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusal> {
     let refuse = |reason: String, remedy: &str| Err(Refusal::new(Kind::StoreUnavailable, reason, remedy));
+    check_own(device)?;
     let node = device.node.display();
-    if device.holds_base {
-        return refuse(format!("{node} holds the base image itself"), "name another device in state.device");
-    }
-    if device.read_only {
-        return refuse(format!("{node} is read-only"), "switch its write protection off");
-    }
     let Some(found) = &device.found else { return make(config, device) };
     let supported = crate::config::keys::STATE_FSTYPES;
     match &config.fstype {
@@ -64,6 +59,19 @@ pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusa
     }
     steps.push(mount(config, device, &found.fstype));
     Ok(steps)
+}
+
+/// Whether the device may be written to.
+pub fn check_own(device: &DeviceFacts) -> Result<(), Refusal> {
+    let refuse = |reason: String, remedy: &str| Err(Refusal::new(Kind::StoreUnavailable, reason, remedy));
+    let node = device.node.display();
+    if device.holds_base {
+        return refuse(format!("{node} holds the base image itself"), "name another device in state.device");
+    }
+    if device.read_only {
+        return refuse(format!("{node} is read-only"), "switch its write protection off");
+    }
+    Ok(())
 }
 
 /// Whether there is so little space that a retained generation gives way: an ordinary boot needs some, or the reserve

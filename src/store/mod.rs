@@ -30,6 +30,7 @@ pub mod read;
 pub mod records;
 pub mod reserve;
 pub mod trash;
+pub mod wipe_record;
 pub mod write;
 
 pub use layout::Layout;

@@ -108,7 +108,7 @@ pub struct Waited {
 
 /// Looks once for `spec`.
 ///
-/// For labels and UUIDs only filesystems count, and only on devices that nothing else uses: not the member of a RAID
+/// For labels and UUIDs only filesystems count, and what overlayd was wiping when the power went; and only on devices that nothing else uses: not the member of a RAID
 /// or the container below a mapping, and not a disk with partitions. The devices of one btrfs are one. A device that
 /// cannot be read is passed over. The only error is a sysfs that cannot be listed.
 pub fn find(spec: &DeviceSpec, paths: &Paths) -> Result<Search> {
@@ -177,6 +177,18 @@ pub fn is_read_only(node: &Path) -> bool {
     let Some(metadata) = fs::metadata(node).ok().filter(is_block) else { return false };
     let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
     read_word(Path::new(&format!("/sys/dev/block/{major}:{minor}/ro"))).as_deref() == Some("1")
+}
+
+/// What sysfs says of the device at `node` under `name`, as `queue/rotational`; for a partition what it says of the disk,
+/// where it says nothing of the partition.
+pub fn property(node: &Path, name: &str) -> Option<String> {
+    let metadata = fs::metadata(node).ok().filter(is_block)?;
+    let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+    let dir = fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    read_word(&dir.join(name)).or_else(|| {
+        let disk = dir.parent().filter(|_| dir.join("partition").exists())?;
+        read_word(&disk.join(name))
+    })
 }
 
 /// The node of the block device with these numbers, by the name that the kernel gives it.
@@ -376,7 +388,7 @@ fn read_superblock(file: &File) -> io::Result<Option<Superblock>> {
 }
 
 fn names(spec: &DeviceSpec, superblock: &Superblock) -> bool {
-    superblock.fstype.is_filesystem()
+    (superblock.fstype.is_filesystem() || superblock.fstype == FsType::Wipe)
         && match spec {
             DeviceSpec::Label(label) => superblock.label == *label,
             DeviceSpec::Uuid(uuid) => superblock.uuid.eq_ignore_ascii_case(uuid),

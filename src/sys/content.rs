@@ -90,7 +90,7 @@ pub fn copy(
 }
 
 /// The next range that holds data, at or after `at`.
-fn next_data(file: impl AsFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, CopyError> {
+pub fn next_data(file: impl AsFd, at: u64, size: u64) -> Result<Option<(u64, u64)>, CopyError> {
     let failed = |e: Errno| CopyError::Read(e.into());
     let start = match seek(&file, SeekFrom::Data(at)) {
         Ok(start) => start,

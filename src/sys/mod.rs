@@ -4,6 +4,7 @@ pub mod atomic;
 pub mod block;
 pub mod btrfs;
 pub mod content;
+pub mod discard;
 pub mod efi;
 pub mod gpt;
 pub mod inroot;
@@ -25,6 +26,7 @@ pub mod user;
 #[cfg(feature = "host")]
 pub mod users;
 pub mod view;
+pub mod wipe_sector;
 pub mod xattr;
 
 pub use mount::make_store_writable as remount_store_writable;

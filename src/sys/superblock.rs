@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::wipe_sector::WipeSector;
+
 /// Reads exactly `buf.len()` bytes at an offset; `UnexpectedEof` beyond the end.
 pub type ReadAt<'a> = dyn FnMut(u64, &mut [u8]) -> io::Result<()> + 'a;
 
@@ -53,6 +55,8 @@ pub enum FsType {
     RaidMember,
     /// Swap space.
     Swap,
+    /// No filesystem: a device that overlayd is wiping. Its UUID and label are those of what was there.
+    Wipe,
 }
 
 impl FsType {
@@ -72,12 +76,13 @@ impl FsType {
             FsType::Luks => "crypto_LUKS",
             FsType::RaidMember => "linux_raid_member",
             FsType::Swap => "swap",
+            FsType::Wipe => "overlayd-wipe",
         }
     }
 
-    /// Whether it can be mounted; false for containers and swap.
+    /// Whether it can be mounted; false for containers, swap, and what is being wiped.
     pub fn is_filesystem(self) -> bool {
-        !matches!(self, FsType::Luks | FsType::RaidMember | FsType::Swap)
+        !matches!(self, FsType::Luks | FsType::RaidMember | FsType::Swap | FsType::Wipe)
     }
 }
 
@@ -87,7 +92,9 @@ impl FsType {
 /// format 0.90 or 1.0 looks like the filesystem on it, and is told by the end of the device.
 pub fn identify(read: &mut ReadAt<'_>, size: u64) -> io::Result<Option<Superblock>> {
     let head = read_head(read)?;
-    let found = raid_member(&head)
+    // While a device is wiped, what was there may still be seen behind the sector that says so.
+    let found = wipe(&head)
+        .or_else(|| raid_member(&head))
         .or_else(|| luks(&head))
         .or_else(|| xfs(&head))
         .or_else(|| ext(&head))
@@ -180,7 +187,7 @@ fn ext_backups(size: u64) -> impl Iterator<Item = u64> {
     })
 }
 
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().fold(0, |all, word| all | u128::from_ne_bytes(*word)) == 0 && rest.iter().all(|&b| b == 0)
 }
@@ -227,6 +234,11 @@ fn is_raid_mirror(read: &mut ReadAt<'_>, size: u64) -> io::Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// `sys::wipe_sector`, at 0.
+fn wipe(head: &[u8]) -> Option<Superblock> {
+    WipeSector::decode(head).map(|sector| Superblock::new(FsType::Wipe, sector.uuid, sector.label))
 }
 
 /// struct luks_phdr and struct luks2_hdr_disk of cryptsetup: the UUID is text, at the same place in both.

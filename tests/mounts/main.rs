@@ -22,3 +22,4 @@ mod rig;
 mod snapshots;
 mod triggers;
 mod volatile;
+mod wipe;

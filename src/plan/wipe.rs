@@ -1,0 +1,362 @@
+//! A wipe: whether the state device may be erased, what then stands on it, and how its filesystem is made anew.
+
+use std::path::{Path, PathBuf};
+
+use super::erasure::{self, Erased, Erasure};
+use super::{Refusal, execute};
+use crate::config::Config;
+use crate::error::Kind;
+use crate::observe::Moment;
+use crate::store::records::{Level, OutcomeRecord, RequestRecord};
+use crate::store::wipe_record::WipeRecord;
+use crate::sys::block::DeviceSpec;
+use crate::sys::wipe_sector::WipeSector;
+
+/// What is known of the device, besides `plan::state::DeviceFacts`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// Its node.
+    pub node: PathBuf,
+    /// In bytes.
+    pub size: u64,
+    /// The smallest piece that can be written, in bytes.
+    pub sector: u64,
+    /// The piece that the hardware writes at once, in bytes.
+    pub physical_sector: u64,
+    /// Whether it says that it is a rotating disk.
+    pub rotational: Option<bool>,
+    /// What the device mapper says of itself, if it is a mapping: `CRYPT-LUKS2-…`, `LVM-…`.
+    pub mapping: Option<String>,
+    /// How many devices the filesystem spans.
+    pub devices: u64,
+    /// Type of the filesystem on it; or of the one that is to be made, if a wipe was interrupted.
+    pub fstype: String,
+    /// Its UUID.
+    pub uuid: String,
+    /// Its label.
+    pub label: String,
+}
+
+/// What is before the rest of the device in time: it stays as it is while the rest is erased, and is written last.
+pub const FRONT: u64 = 4096;
+
+/// Whether the device may be wiped because of `request`.
+pub fn check(config: &Config, request: &RequestRecord, target: &Target) -> Result<(), Refusal> {
+    let node = target.node.display();
+    let refuse = |reason: String, remedy: &str| Err(Refusal::new(Kind::Refused, reason, remedy));
+    if !request.keep.is_empty() || !(request.drop_kept || config.root().keep.is_empty()) {
+        return refuse(
+            "a wipe can keep nothing: what is kept would lie in memory alone meanwhile".to_owned(),
+            "reset with --factory, which keeps, or wipe with --drop-kept and without --keep",
+        );
+    }
+    if let Some(mapping) = &target.mapping {
+        return refuse(
+            format!(
+                "{node} is a mapping of the device mapper ({mapping}), and what lies below it would not be erased"
+            ),
+            "reset with --factory, or destroy the key by hand: cryptsetup erase",
+        );
+    }
+    if target.devices > 1 {
+        let what =
+            format!("the filesystem on {node} spans {} devices, and a wipe erases one", target.devices);
+        return refuse(what, "reset with --factory");
+    }
+    let elsewhere = ["logdev=", "rtdev=", "journal_path=", "journal_dev=", "device="];
+    if let Some(option) = config.state.options.split(',').find(|o| elsewhere.iter().any(|e| o.starts_with(e)))
+    {
+        let what = format!("a part of the filesystem on {node} lies on another device ({option})");
+        return refuse(what, "reset with --factory");
+    }
+    if target.sector > FRONT {
+        return refuse(format!("{node} has sectors of {} bytes", target.sector), "reset with --factory");
+    }
+    let path = config.state.path.to_string_lossy();
+    if target.fstype == "xfs" && path.contains(char::is_whitespace) {
+        return refuse(format!("mkfs.xfs can not make state.path \"{path}\""), "reset with --factory");
+    }
+    Ok(())
+}
+
+/// Those of the used tokens that could fire again after the store that remembers them is gone: what the kernel command
+/// line still says, and the last ones of each kind, which may stand elsewhere.
+pub fn live_tokens(used: &[String], command_line: &str) -> Vec<String> {
+    let is_variable = |token: &&String| token.contains('=');
+    let last = [used.iter().rfind(is_variable), used.iter().rfind(|token| !is_variable(token))];
+    let live = |token: &&String| last.contains(&Some(token)) || command_line.contains(token.as_str());
+    used.iter().filter(live).cloned().collect()
+}
+
+/// What stands at the beginning of the device from the point of no return on.
+pub fn sector(request: &RequestRecord, tokens: Vec<String>, target: &Target) -> Result<WipeSector, Refusal> {
+    let record = WipeRecord {
+        request: request.id.clone(),
+        store: request.store.clone(),
+        size: target.size,
+        at: request.requested_at,
+        boot: request.boot.clone(),
+        by: request.requested_by.clone(),
+        via: request.via.clone(),
+        tokens,
+    };
+    let sector = record.fitting().map(|text| WipeSector {
+        fstype: target.fstype.clone(),
+        uuid: target.uuid.clone(),
+        label: target.label.clone(),
+        text,
+    });
+    sector.filter(|sector| sector.encode().is_some()).ok_or_else(|| {
+        Refusal::new(
+            Kind::Refused,
+            format!("the record of the wipe does not fit a sector of {}", target.node.display()),
+            "give its filesystem a shorter label, or reset with --factory",
+        )
+    })
+}
+
+/// Whether an interrupted wipe may go on: it is the device that its record speaks of, and a filesystem that is known.
+pub fn check_resumed(record: &WipeRecord, target: &Target) -> Result<(), Refusal> {
+    let node = target.node.display();
+    let remedy = "if nothing on it is wanted, make a filesystem on it by hand";
+    let refuse = |reason: String| Err(Refusal::new(Kind::StoreUnavailable, reason, remedy));
+    if record.size != target.size {
+        return refuse(format!(
+            "{node} is marked as being wiped, but the mark is of a device of {} bytes, and it has {}: left alone",
+            record.size, target.size
+        ));
+    }
+    match &*target.fstype {
+        "ext4" | "xfs" | "btrfs" => Ok(()),
+        other => {
+            refuse(format!("{node} is marked as being wiped, to be made {other}, which is not known here"))
+        }
+    }
+}
+
+/// How the store that is made says that the wipe is done. Its first generation will be number 1.
+pub fn outcome(record: &WipeRecord, done: Erased, rotational: Option<bool>, now: &Moment) -> OutcomeRecord {
+    let request = RequestRecord {
+        id: record.request.clone(),
+        requested_by: record.by.clone(),
+        requested_at: record.at,
+        via: record.via.clone(),
+        level: Level::Wipe,
+        ..RequestRecord::default()
+    };
+    let (secure, why) = erasure::verdict(&Erasure { level: Level::Wipe, done, rotational });
+    OutcomeRecord {
+        erasure: Some("complete".to_owned()),
+        secure: Some(secure.to_owned()),
+        secure_why: Some(why.to_owned()),
+        ..execute::outcome(&request, None, 1, now)
+    }
+}
+
+/// How the filesystem is made, in an image as large as the device, with what it holds from the beginning.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// The device.
+    pub target: &'a Target,
+    /// The UUID that it must have; none: mkfs takes one.
+    pub uuid: Option<&'a str>,
+    /// The image.
+    pub image: &'a Path,
+    /// The directory that becomes its root.
+    pub tree: &'a Path,
+    /// For mkfs.xfs: the description of that directory, which it takes instead.
+    pub prototype: &'a Path,
+}
+
+/// The UUID that the new filesystem must have: the one by which the device is found.
+pub fn lasting_uuid(spec: &DeviceSpec) -> Option<String> {
+    match spec {
+        DeviceSpec::Uuid(uuid) => Some(uuid.to_lowercase()),
+        _ => None,
+    }
+}
+
+/// The arguments of mkfs. Nothing is discarded: the image has holes, and the device is erased already.
+pub fn mkfs_arguments(making: &Making<'_>) -> Vec<String> {
+    let Making { target, uuid, .. } = *making;
+    let text = |path: &Path| path.display().to_string();
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |option: &str, value: String| words.extend([option.to_owned(), value]);
+    match &*target.fstype {
+        "xfs" => {
+            add("-q", "-K".to_owned());
+            add("-s", format!("size={}", xfs_sector(target)));
+            add("-p", text(making.prototype));
+            uuid.into_iter().for_each(|uuid| add("-m", format!("uuid={uuid}")));
+        }
+        "btrfs" => {
+            add("-q", "-K".to_owned());
+            add("--rootdir", text(making.tree));
+            uuid.into_iter().for_each(|uuid| add("-U", uuid.to_owned()));
+        }
+        _ => {
+            add("-q", "-F".to_owned());
+            add("-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1".to_owned());
+            add("-d", text(making.tree));
+            uuid.into_iter().for_each(|uuid| add("-U", uuid.to_owned()));
+            if target.sector > 1024 {
+                // On small devices it would take 1024.
+                add("-b", target.sector.to_string());
+            }
+        }
+    }
+    if !target.label.is_empty() {
+        add("-L", target.label.clone());
+    }
+    words.push(text(making.image));
+    words
+}
+
+/// As mkfs.xfs takes it on the device itself, which it can not see in an image.
+fn xfs_sector(target: &Target) -> u64 {
+    target.physical_sector.clamp(target.sector.max(512), FRONT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{State, settings};
+    use std::collections::BTreeMap;
+
+    fn config() -> Config {
+        settings::build(&BTreeMap::new(), &mut Vec::new())
+    }
+
+    fn with_state(change: impl FnOnce(&mut State)) -> Config {
+        let mut config = config();
+        change(&mut config.state);
+        config
+    }
+
+    fn target(fstype: &str) -> Target {
+        Target {
+            node: "/dev/vdb".into(),
+            size: 1 << 30,
+            sector: 512,
+            physical_sector: 4096,
+            devices: 1,
+            fstype: fstype.into(),
+            uuid: "0b7e1c1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f".into(),
+            label: "overlayd".into(),
+            ..Target::default()
+        }
+    }
+
+    fn request() -> RequestRecord {
+        RequestRecord { id: "i".into(), store: "s".into(), level: Level::Wipe, ..RequestRecord::default() }
+    }
+
+    fn refused(config: &Config, request: &RequestRecord, target: &Target, words: &str) {
+        let refusal = check(config, request, target).unwrap_err();
+        assert!(refusal.reason.contains(words) && !refusal.remedy.is_empty(), "{refusal:?}");
+    }
+
+    #[test]
+    fn only_a_whole_device_of_its_own_is_wiped() {
+        assert_eq!(check(&config(), &request(), &target("ext4")), Ok(()));
+        let of = |change: &dyn Fn(&mut Target)| {
+            let mut target = target("xfs");
+            change(&mut target);
+            target
+        };
+        let mapping = of(&|t| t.mapping = Some("CRYPT-LUKS2-x".into()));
+        refused(&config(), &request(), &mapping, "mapping of the device mapper (CRYPT-LUKS2-x)");
+        refused(&config(), &request(), &of(&|t| t.devices = 2), "spans 2 devices");
+        refused(&config(), &request(), &of(&|t| t.sector = 8192), "sectors of 8192");
+        let logdev = with_state(|s| s.options = "noatime,logdev=/dev/sdb".into());
+        refused(&logdev, &request(), &target("xfs"), "logdev=/dev/sdb");
+        let spaces = with_state(|s| s.path = "a b".into());
+        refused(&spaces, &request(), &target("xfs"), "a b");
+        assert_eq!(check(&spaces, &request(), &target("ext4")), Ok(()));
+    }
+
+    #[test]
+    fn nothing_is_kept() {
+        refused(
+            &config(),
+            &RequestRecord { keep: vec!["/etc/x".into()], ..request() },
+            &target("ext4"),
+            "keep nothing",
+        );
+        let mut keeping = config();
+        let root = keeping.overlays.get_mut("root").unwrap();
+        root.keep = crate::config::values::parse_patterns("/etc/machine-id").unwrap();
+        refused(&keeping, &request(), &target("ext4"), "keep nothing");
+        let dropping = RequestRecord { drop_kept: true, ..request() };
+        assert_eq!(check(&keeping, &dropping, &target("ext4")), Ok(()));
+    }
+
+    #[test]
+    fn the_mark_names_the_device_and_the_request() {
+        let sector = sector(&request(), vec!["t".into()], &target("xfs")).unwrap();
+        assert_eq!((&*sector.fstype, &*sector.label), ("xfs", "overlayd"));
+        let record = WipeRecord::parse(Path::new("x"), &sector.text).unwrap();
+        assert_eq!((&*record.request, &*record.store, record.size), ("i", "s", 1 << 30));
+        assert_eq!(check_resumed(&record, &target("xfs")), Ok(()));
+        let other = Target { size: 2 << 30, ..target("xfs") };
+        assert!(check_resumed(&record, &other).unwrap_err().reason.contains("left alone"));
+        assert!(check_resumed(&record, &target("zfs")).unwrap_err().reason.contains("zfs"));
+    }
+
+    #[test]
+    fn tokens_that_could_fire_again_are_carried_along() {
+        let used = ["old", "still-there", "efi=a", "efi=b", "last"].map(str::to_owned);
+        let live = live_tokens(&used, "quiet overlayd.reset=still-there");
+        assert_eq!(live, ["still-there", "efi=b", "last"]);
+        assert!(live_tokens(&[], "quiet").is_empty());
+    }
+
+    #[test]
+    fn a_mark_that_does_not_fit_is_refused() {
+        let long = Target { label: "l".repeat(200), ..target("btrfs") };
+        assert!(sector(&request(), Vec::new(), &long).unwrap_err().reason.contains("does not fit"));
+    }
+
+    #[test]
+    fn a_uuid_by_which_the_device_is_found_stays() {
+        let by_uuid = DeviceSpec::Uuid("0B7E1C1E-8D1A-4A7E-9D5F-0A1B2C3D4E5F".into());
+        assert_eq!(lasting_uuid(&by_uuid).as_deref(), Some("0b7e1c1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f"));
+        assert_eq!(lasting_uuid(&DeviceSpec::Label("overlayd".into())), None);
+    }
+
+    #[test]
+    fn mkfs_is_told_label_and_uuid_and_not_to_discard() {
+        let words = |fstype, uuid| {
+            let [image, tree, prototype] = ["/r/image", "/r/tree", "/r/prototype"].map(Path::new);
+            let target = target(fstype);
+            mkfs_arguments(&Making { target: &target, uuid, image, tree, prototype }).join(" ")
+        };
+        let ext4 = "-q -F -E nodiscard,lazy_itable_init=1,lazy_journal_init=1 -d /r/tree";
+        assert_eq!(words("ext4", None), format!("{ext4} -L overlayd /r/image"));
+        assert_eq!(words("ext4", Some("u")), format!("{ext4} -U u -L overlayd /r/image"));
+        let xfs = "-q -K -s size=4096 -p /r/prototype";
+        assert_eq!(words("xfs", Some("u")), format!("{xfs} -m uuid=u -L overlayd /r/image"));
+        let btrfs = "-q -K --rootdir /r/tree";
+        assert_eq!(words("btrfs", Some("u")), format!("{btrfs} -U u -L overlayd /r/image"));
+    }
+
+    #[test]
+    fn sectors_of_the_device_are_heeded() {
+        let large = Target { sector: 4096, ..target("ext4") };
+        assert_eq!(xfs_sector(&large), 4096);
+        assert_eq!(xfs_sector(&target("xfs")), 4096);
+        assert_eq!(xfs_sector(&Target { physical_sector: 512, ..target("xfs") }), 512);
+        assert_eq!(xfs_sector(&Target { physical_sector: 131_072, ..target("xfs") }), 4096);
+    }
+
+    #[test]
+    fn the_outcome_tells_who_asked_and_what_was_reached() {
+        let record = WipeRecord { request: "i".into(), by: "jane".into(), at: 7, ..WipeRecord::default() };
+        let outcome = outcome(&record, Erased::Discarded, None, &Moment::default());
+        assert_eq!((&*outcome.request, &*outcome.requested_by, outcome.requested_at), ("i", "jane", 7));
+        assert_eq!((&*outcome.result, outcome.level), ("done", Level::Wipe));
+        assert_eq!(outcome.secure.as_deref(), Some("unknown"));
+        assert_eq!(outcome.erasure.as_deref(), Some("complete"));
+        assert_eq!((outcome.to_generation, outcome.from_generation), (1, None));
+    }
+}
