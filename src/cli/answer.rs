@@ -8,7 +8,7 @@ use crate::operation::commit;
 use crate::operation::restore::Restored;
 use crate::operation::snapshot::Made;
 use crate::operation::switch;
-use crate::operation::{self, Planned};
+use crate::operation::{self, Planned, losing};
 use crate::plan::Step;
 
 /// A request for the next boot.
@@ -39,6 +39,33 @@ pub(crate) struct Steps {
     pub(crate) at_boot: Vec<String>,
     /// What it would bring back that may be dangerous.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What a reset would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Losses {
+    /// The steps.
+    #[serde(flatten)]
+    pub(crate) steps: Steps,
+    /// A line for each entry that would be lost.
+    pub(crate) lost: Vec<String>,
+    /// How many there are.
+    pub(crate) lost_entries: u64,
+    /// Bytes in their files.
+    pub(crate) lost_bytes: u64,
+    /// A line for each entry that would be kept.
+    pub(crate) kept: Vec<String>,
+    /// How many there are.
+    pub(crate) kept_entries: u64,
+    /// Bytes in their files.
+    pub(crate) kept_bytes: u64,
+    /// What goes as a whole: snapshots, generations, other overlays.
+    pub(crate) given_up: Vec<String>,
+    /// Patterns that match nothing.
+    pub(crate) unmatched: Vec<String>,
+    /// Whether the lists have all of it.
+    pub(crate) complete: bool,
 }
 
 /// A snapshot that was made.
@@ -138,9 +165,46 @@ impl Steps {
     }
 }
 
-impl From<operation::Preview> for Steps {
-    fn from(preview: operation::Preview) -> Steps {
-        Steps::planned(&preview.now, &preview.at_boot, Vec::new())
+impl Losses {
+    /// From the daemon.
+    pub(super) fn told(mut done: JobDone) -> Losses {
+        let number = |name: &str| done.numbers.get(name).copied().unwrap_or_default();
+        let [lost_entries, lost_bytes, kept_entries, kept_bytes] =
+            ["lost-entries", "lost-bytes", "kept-entries", "kept-bytes"].map(number);
+        let mut list = |name: &str| done.lists.remove(name).unwrap_or_default();
+        let [lost, kept, given_up, unmatched] = ["lost", "kept", "given-up", "unmatched"].map(&mut list);
+        let complete = done.flags.get("complete").copied().unwrap_or_default();
+        let steps = Steps::told(done);
+        Losses {
+            steps,
+            lost,
+            lost_entries,
+            lost_bytes,
+            kept,
+            kept_entries,
+            kept_bytes,
+            given_up,
+            unmatched,
+            complete,
+        }
+    }
+}
+
+impl From<losing::Losses> for Losses {
+    fn from(losses: losing::Losses) -> Losses {
+        let losing::Losses { now, at_boot, lost, kept, given_up, unmatched, warnings } = losses;
+        Losses {
+            steps: Steps::planned(&now, &at_boot, warnings),
+            complete: lost.complete && kept.complete,
+            lost: lost.lines,
+            lost_entries: lost.entries,
+            lost_bytes: lost.bytes,
+            kept: kept.lines,
+            kept_entries: kept.entries,
+            kept_bytes: kept.bytes,
+            given_up,
+            unmatched,
+        }
     }
 }
 

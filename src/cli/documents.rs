@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate};
 
-use super::answer::{Changes, Requested, Steps, Taken, Touched};
+use super::answer::{Changes, Losses, Requested, Steps, Taken, Touched};
 use super::args::Arguments;
 
 fn docs() -> PathBuf {
@@ -76,6 +76,7 @@ fn the_man_page_explains_the_json() {
         serde_json::to_value(&status),
         serde_json::to_value(Requested::default()),
         serde_json::to_value(Steps::default()),
+        serde_json::to_value(Losses::default()),
         serde_json::to_value(Taken::default()),
         serde_json::to_value(Changes::default()),
         serde_json::to_value(Touched::default()),

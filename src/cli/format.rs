@@ -21,6 +21,15 @@ pub(crate) fn percent(part: u64, whole: u64) -> u64 {
     u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(100)
 }
 
+/// A text without what no terminal should see.
+pub(crate) fn plain(text: &str) -> String {
+    let shown = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
 /// `1 entry`, `841 entries`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -86,6 +95,12 @@ mod tests {
         assert_eq!(percent(1, 3), 33);
         assert_eq!(percent(u64::MAX, u64::MAX), 100);
         assert_eq!(percent(0, 0), 0);
+    }
+
+    #[test]
+    fn names_do_not_drive_the_terminal() {
+        assert_eq!(plain("/etc/\u{1b}[2J\nsecure: yes"), "/etc/\\u{1b}[2J\\nsecure: yes");
+        assert_eq!(plain("/étc/x"), "/étc/x");
     }
 
     #[test]

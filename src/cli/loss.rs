@@ -1,9 +1,12 @@
-//! What a reset to the image, or a wipe, takes for good: named before it is asked for. Pure.
+//! What a reset takes and keeps: named before it is asked for, and entry by entry in a dry run.
 
+use super::answer::{Losses, Steps};
 use super::args::Now;
-use super::format::{bytes, count};
-use super::request::{live, moment, named};
+use super::format::{bytes, count, plain};
+use super::output::Output;
+use super::request::{entries, listed_steps, live, moment, named};
 use super::status::place;
+use crate::error::Result;
 use crate::plan::request::Resetting;
 use crate::status::{OverlayStatus, Snapshot, Status};
 use crate::store::records::Level;
@@ -47,6 +50,45 @@ pub(crate) fn kept(wanted: &Resetting) -> String {
     };
     let all: Vec<String> = configured.into_iter().chain(wanted.keep.iter().cloned()).collect();
     format!("\nKept: {}.", all.join(", "))
+}
+
+/// What a dry run found.
+pub(crate) fn tell(overlay: &str, losses: &Losses, output: &Output) -> Result<u8> {
+    match output.is_json() {
+        true => output.value(losses)?,
+        false => output.text(&found(overlay, losses))?,
+    }
+    Ok(0)
+}
+
+fn found(overlay: &str, losses: &Losses) -> String {
+    let size = |number: u64, bytes_in: u64| format!("{}, {}", entries(number), bytes(bytes_in));
+    let kept = format!("Kept: {}", size(losses.kept_entries, losses.kept_bytes));
+    let lost = format!("Lost: {}", size(losses.lost_entries, losses.lost_bytes));
+    let warnings = &losses.steps.warnings;
+    let mut text = match warnings.is_empty() {
+        true => String::new(),
+        false => section("Warnings", warnings, warnings.len() as u64),
+    };
+    text += &section(&kept, &losses.kept, losses.kept_entries);
+    if !losses.unmatched.is_empty() {
+        text += &section("Nothing matches", &losses.unmatched, losses.unmatched.len() as u64);
+    }
+    text += &section(&lost, &losses.lost, losses.lost_entries);
+    if !losses.given_up.is_empty() {
+        text += &section("Lost as a whole", &losses.given_up, losses.given_up.len() as u64);
+    }
+    text + &listed_steps(overlay, &Steps { warnings: Vec::new(), ..losses.steps.clone() })
+}
+
+fn section(title: &str, lines: &[String], count: u64) -> String {
+    let mut text = format!("{title}\n");
+    text.extend(lines.iter().map(|line| format!("  {}\n", plain(line))));
+    let more = count.saturating_sub(lines.len() as u64);
+    if more > 0 {
+        text += &format!("  and {more} more\n");
+    }
+    text
 }
 
 fn lost(status: &Status, overlay: &OverlayStatus, level: Level) -> Vec<String> {
@@ -179,6 +221,36 @@ Lost for good, and no undo brings it back:
         assert_eq!(kept(&asked(Level::Baseline)), "");
         let none = Resetting { drop_kept: true, ..asked(Level::Factory) };
         assert_eq!(kept(&none), "\nNothing is kept, whatever the configuration says.");
+    }
+
+    #[test]
+    fn a_dry_run_tells_both_sides() {
+        let losses = Losses {
+            kept: vec!["file /etc/machine-id, 33 bytes".into()],
+            kept_entries: 1,
+            kept_bytes: 33,
+            lost: vec!["directory /srv".into(), "file /srv/a, 2048 bytes".into()],
+            lost_entries: 1002,
+            lost_bytes: 4096,
+            given_up: vec!["snapshot 2 \"clean\": 3 entries, 12 bytes".into()],
+            unmatched: vec!["/etc/gone".into()],
+            ..Losses::default()
+        };
+        let expected = "\
+Kept: 1 entry, 33B
+  file /etc/machine-id, 33 bytes
+Nothing matches
+  /etc/gone
+Lost: 1002 entries, 4K
+  directory /srv
+  file /srv/a, 2048 bytes
+  and 1000 more
+Lost as a whole
+  snapshot 2 \"clean\": 3 entries, 12 bytes
+Now:
+";
+        let text = found("root", &losses);
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

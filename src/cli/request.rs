@@ -99,10 +99,15 @@ pub(crate) fn named(overlay: &OverlayStatus, id: u64) -> String {
 
 /// The steps of a dry run.
 pub(crate) fn tell_steps(overlay: &str, steps: &Steps, output: &Output) -> Result<u8> {
-    if output.is_json() {
-        output.value(steps)?;
-        return Ok(0);
+    match output.is_json() {
+        true => output.value(steps)?,
+        false => output.text(&listed_steps(overlay, steps))?,
     }
+    Ok(0)
+}
+
+/// Steps and warnings, for people.
+pub(crate) fn listed_steps(overlay: &str, steps: &Steps) -> String {
     let mut text = String::new();
     let then = if switch::is_immediate(overlay) { "Then, at once:" } else { "At the next boot:" };
     for (title, steps) in [("Now:", &steps.now), (then, &steps.at_boot)] {
@@ -116,8 +121,7 @@ pub(crate) fn tell_steps(overlay: &str, steps: &Steps, output: &Output) -> Resul
         text += "Warnings about what it brings back:\n";
         text.extend(steps.warnings.iter().map(|warning| format!("  {warning}\n")));
     }
-    output.text(&text)?;
-    Ok(0)
+    text
 }
 
 /// That it was asked for.

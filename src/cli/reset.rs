@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::args::{Arguments, Reset};
 use super::output::Output;
-use super::request::{losses, tell_requested, tell_steps};
+use super::request::{losses, tell_requested};
 use super::worker::{Back, Worker};
 use super::{ask, loss, source};
 use crate::error::Result;
@@ -20,9 +20,9 @@ pub(crate) fn reset(arguments: &Arguments, reset: &Reset, output: &Output) -> Re
         confirm(arguments, reset, &wanted, output)?;
     }
     let worker = Worker::new(arguments, output)?;
-    let back = Back::Reset { wanted, via: reset.via.clone() };
+    let back = Back::Reset { wanted: wanted.clone(), via: reset.via.clone() };
     match reset.dry_run {
-        true => tell_steps(arguments.target(), &worker.preview(&back)?, output),
+        true => loss::tell(arguments.target(), &worker.losses(&wanted)?, output),
         false => tell_requested(&worker.go(&back, reset.now)?, &back, reset.now, output),
     }
 }

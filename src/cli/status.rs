@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::format::{bytes, count, percent, when};
+use super::format::{bytes, count, percent, plain, when};
 use super::output::{Paint, Tone};
 use super::page::{Page, columns, or};
 use crate::operation::erase::ERASING;
@@ -251,7 +251,7 @@ fn reset(level: &str) -> &'static str {
 /// Who asked, and by what way, where that does not say so already.
 fn asked_by(by: &str, via: Option<&str>) -> String {
     match via {
-        Some(via) if !by.contains(via) => format!("{by}, through {via}"),
+        Some(via) if !by.contains(via) => format!("{by}, through {}", plain(via)),
         _ => by.to_owned(),
     }
 }
@@ -267,7 +267,7 @@ fn kept(outcome: &Outcome) -> String {
 
 /// The first few of some paths or patterns, and how many more there are of `count`.
 fn first(list: &[String], count: u64) -> String {
-    let shown: Vec<&str> = list.iter().take(NAMED).map(String::as_str).collect();
+    let shown: Vec<String> = list.iter().take(NAMED).map(|text| plain(text)).collect();
     match count.saturating_sub(shown.len() as u64) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use super::agent::Agent;
-use super::answer::{Changes, Requested, Steps, Taken};
+use super::answer::{Changes, Losses, Requested, Steps, Taken};
 use super::args::{Arguments, Now};
 use super::output::Output;
 use super::progress::Meter;
@@ -15,7 +15,7 @@ use crate::operation::erase;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
-use crate::operation::{self, Asked, Planned, Site, commit, restore, snapshot};
+use crate::operation::{self, Asked, Planned, Site, commit, losing, restore, snapshot};
 use crate::plan::request::Resetting;
 use crate::sys::user;
 
@@ -74,12 +74,25 @@ impl<'a> Worker<'a> {
         match &self.place {
             Place::Bus { client, .. } => self.ask(client, back, When::DryRun).map(Steps::told),
             Place::Store { site, asked } => match back {
-                Back::Reset { wanted, .. } => {
-                    operation::preview_reset(site, self.overlay, wanted, asked).map(Steps::from)
-                }
+                Back::Reset { wanted, .. } => self.losses(wanted).map(|losses| losses.steps),
                 Back::Restore(id) => restore::preview(site, self.overlay, *id, asked).map(Steps::from),
                 Back::Undo => restore::preview_undo(site, self.overlay, asked).map(Steps::from),
             },
+        }
+        .map_err(told)
+    }
+
+    /// What a reset would take and keep.
+    pub(crate) fn losses(&self, wanted: &Resetting) -> Result<Losses> {
+        let mut meter = Meter::start(self.output)?;
+        match &self.place {
+            Place::Bus { client, .. } => client
+                .reset(self.overlay, wanted, None, When::DryRun, &mut |at| meter.job(at))
+                .map(Losses::told),
+            Place::Store { site, asked } => {
+                let mut looking = |at| meter.layer("comparing", at);
+                losing::preview(site, self.overlay, wanted, asked, &mut looking).map(Losses::from)
+            }
         }
         .map_err(told)
     }

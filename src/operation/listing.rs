@@ -32,6 +32,18 @@ impl Lines {
         self.lines.len() < LINES_MAX || !self.more
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Puts one before others, the last of which goes if there is no room.
+    pub(super) fn insert(&mut self, at: usize, line: String) {
+        self.lines.insert(at.min(self.lines.len()), line);
+        self.more |= self.lines.len() > LINES_MAX;
+        self.lines.truncate(LINES_MAX);
+    }
+
     /// Adds one, if there is room.
     pub(super) fn add(&mut self, line: impl FnOnce() -> String) {
         match self.lines.len() < LINES_MAX {

@@ -17,6 +17,8 @@ mod listing;
 #[cfg(feature = "host")]
 pub mod live;
 #[cfg(feature = "host")]
+pub mod losing;
+#[cfg(feature = "host")]
 mod making;
 #[cfg(feature = "host")]
 mod paths;

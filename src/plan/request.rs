@@ -56,9 +56,7 @@ pub fn reset(
 ) -> Result<Planned> {
     find(view, overlay)?;
     let Resetting { level, keep, drop_kept } = wanted.clone();
-    for text in &keep {
-        Pattern::parse(text).map_err(|why| Error::new(Kind::InvalidArgs, why))?;
-    }
+    wanted.check()?;
     ask(view, overlay, RequestRecord { action: Action::Reset, level, keep, drop_kept, ..blank(asked, now) })
 }
 

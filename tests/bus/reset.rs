@@ -123,3 +123,63 @@ fn the_state_goes_with_the_record_and_is_told() {
     let public = crate::world::text(&public);
     assert!(public.contains("kept-count") && !public.contains("/home/secret"), "{public}");
 }
+
+#[test]
+fn a_dry_run_names_what_is_lost_and_kept_to_those_who_may_know() {
+    let mut world = World::new();
+    world.make_snapshot(1, "");
+    for (name, content) in [("etc/machine-id", "4711\n"), ("etc/other", "x"), ("root/\u{1b}[2J", "odd")] {
+        let path = world.upper().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let lists = world.dir.join("root/usr/lib/overlayd/keep.d");
+    fs::create_dir_all(&lists).unwrap();
+    fs::write(lists.join("10-id.conf"), "/etc/machine-id\n").unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    let end = done(&bus, reset(&bus, "factory", &["/etc/gone"], 4));
+    assert_eq!(end.list("kept"), ["file /etc/machine-id, 5 bytes"]);
+    let lost = end.list("lost");
+    for line in ["file /changed, 11 bytes", "file /etc/other, 1 bytes", "directory /root"] {
+        assert!(lost.iter().any(|l| l == line), "{line} is not in {lost:?}");
+    }
+    assert!(!lost.iter().any(|line| line.contains('\u{1b}') || line == "directory /etc"), "{lost:?}");
+    assert_eq!(end.list("unmatched"), ["/etc/gone"]);
+    let given_up = end.list("given-up");
+    assert!(given_up.len() == 1 && given_up[0].starts_with("snapshot 1 \"made by hand\""), "{given_up:?}");
+    assert_eq!((end.number("kept-entries"), end.number("kept-bytes"), end.number("lost-entries")), (1, 5, 4));
+    assert!(end.flag("complete"));
+    assert!(end.list("at-boot").len() > 4 && !world.request().exists());
+    // Names of files are not for everybody.
+    let property = ["string:org.overlayd1.Job", "string:Details"];
+    let public = world.call_as_nobody(&end.job, "org.freedesktop.DBus.Properties.Get", &property);
+    let public = crate::world::text(&public);
+    assert!(
+        public.contains("given-up") && !public.contains("machine-id") && !public.contains("/changed"),
+        "{public}"
+    );
+    // What is configured can be dropped.
+    let dropped = done(&bus, reset(&bus, "factory", &[], 12));
+    assert_eq!((dropped.number("kept-entries"), dropped.number("lost-entries")), (0, 6));
+    let page = crate::world::text(&world.tool(&["reset", "--factory", "--keep", "/etc/gone", "--dry-run"]));
+    let head = "Kept: 1 entry, 5B\n  file /etc/machine-id, 5 bytes\nNothing matches\n  /etc/gone\nLost: 4 entries, 15B\n";
+    assert!(page.starts_with(head), "{page}");
+    assert!(page.contains("Lost as a whole\n  snapshot 1") && page.contains("At the next boot:\n"), "{page}");
+    let json = world.tool(&["--json", "reset", "--factory", "--keep", "/etc/gone", "--dry-run"]);
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["kept-entries"], &json["unmatched"][0]), (&1.into(), &"/etc/gone".into()), "{json}");
+    assert!(json["now"].is_array() && json["lost"].as_array().is_some_and(|l| l.len() == 4), "{json}");
+}
+
+#[test]
+fn a_wipe_keeps_nothing_and_says_so_before() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    let refused = "org.overlayd1.Error.Refused";
+    assert_eq!(crate::ear::failed(&bus, reset(&bus, "wipe", &["/etc/machine-id"], 0)), refused);
+    assert!(!world.request().exists());
+    let tool = world.tool(&["reset", "--wipe", "--keep", "/etc/machine-id", "--yes"]);
+    assert_eq!(tool.status.code(), Some(4), "{}", crate::world::text(&tool));
+    assert!(crate::world::text(&tool).contains("--factory"), "{}", crate::world::text(&tool));
+}

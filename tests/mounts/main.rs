@@ -16,6 +16,7 @@ mod modes;
 mod oracle;
 mod other;
 mod paths;
+mod preview;
 mod reset;
 mod restore;
 mod rig;

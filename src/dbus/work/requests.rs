@@ -8,7 +8,7 @@ use crate::dbus::mount_unit::ServiceManager;
 use crate::error::{Error, Kind, Result};
 use crate::logging::message_id;
 use crate::operation::snapshot::Wanted;
-use crate::operation::{self, Asked, Planned, restore, snapshot, switch};
+use crate::operation::{self, Asked, Planned, losing, restore, snapshot, switch};
 use crate::plan::Step;
 use crate::plan::request::Resetting;
 
@@ -113,8 +113,26 @@ fn written(at: &At<'_>, planned: Planned) -> Details {
 }
 
 pub(super) fn preview_reset(at: &At<'_>, wanted: &Resetting) -> Result<Details> {
-    let preview = operation::preview_reset(at.site, at.overlay(), wanted, &at.asked())?;
-    Ok(plans(&preview.now, &preview.at_boot, Vec::new()))
+    at.stage("comparing");
+    let mut on_progress = at.on_progress("comparing");
+    let losses = losing::preview(at.site, at.overlay(), wanted, &at.asked(), &mut on_progress)?;
+    let mut details = plans(&losses.now, &losses.at_boot, losses.warnings);
+    let (given_up, all) = bounded(losses.given_up, true);
+    let (unmatched, _) = bounded(losses.unmatched, true);
+    let complete = all && losses.lost.complete && losses.kept.complete;
+    details.flags = vec![("complete", complete)];
+    details.numbers = vec![
+        ("lost-entries", losses.lost.entries),
+        ("lost-bytes", losses.lost.bytes),
+        ("kept-entries", losses.kept.entries),
+        ("kept-bytes", losses.kept.bytes),
+    ];
+    // The steps name patterns of what is kept.
+    details.private.append(&mut details.lists);
+    details.lists.push(("given-up", given_up));
+    let names = [("lost", losses.lost.lines), ("kept", losses.kept.lines), ("unmatched", unmatched)];
+    details.private.extend(names);
+    Ok(details)
 }
 
 pub(super) fn preview_restore(at: &At<'_>, id: u64) -> Result<Details> {
