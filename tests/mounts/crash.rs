@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use overlayd::config::{Mode, Undo};
 use overlayd::exec;
+use overlayd::keep;
 use overlayd::observe::{self, Base};
 use overlayd::operation;
 use overlayd::plan::execute::Scene;
 use overlayd::plan::{self, Step};
+use overlayd::store::records::Level;
 use overlayd::store::{Layout, read, write};
 
 use crate::reset::live_in;
@@ -21,10 +23,49 @@ use crate::rig::{Rig, manifest};
 enum Ask {
     Reset,
     ResetToBaseline,
+    /// Of a store with a snapshot, a baseline and another overlay.
+    Factory,
+    /// The same, and something is kept.
+    FactoryKeeping,
+    /// To the baseline, and something is kept.
+    ResetKeeping,
     Restore,
     Undo,
     Seal,
     Commit,
+}
+
+/// What the tests keep: a name of each boot's own, and a directory with something immutable in it.
+const KEEP: &[&str] = &["/etc/hostname", "/root"];
+
+impl Ask {
+    /// How far a reset on a snapshot goes, and what it keeps.
+    fn reset(self) -> Option<(Level, &'static [&'static str])> {
+        match self {
+            Ask::ResetToBaseline => Some((Level::Baseline, &[])),
+            Ask::ResetKeeping => Some((Level::Baseline, KEEP)),
+            Ask::Factory => Some((Level::Factory, &[])),
+            Ask::FactoryKeeping => Some((Level::Factory, KEEP)),
+            _ => None,
+        }
+    }
+
+    fn is_factory(self) -> bool {
+        matches!(self, Ask::Factory | Ask::FactoryKeeping)
+    }
+}
+
+/// A manifest in which what is kept, and the directories above it, are as in another.
+fn with_kept(below: &str, old: &str) -> String {
+    let paths = ["", "etc", "etc/hostname", "root", "root/.ssh", "root/.ssh/authorized_keys"];
+    let is_kept = |line: &&str| {
+        let path = line.rsplit(' ').next().unwrap();
+        paths.contains(&path.trim_start_matches("./"))
+    };
+    let others = below.lines().filter(|line| !is_kept(line));
+    let mut lines: Vec<&str> = others.chain(old.lines().filter(is_kept)).collect();
+    lines.sort_unstable();
+    lines.join("\n")
 }
 
 /// A machine that is off, with a durable request.
@@ -57,10 +98,17 @@ fn waiting(ask: Ask, fstype: &str) -> Waiting {
     fs::write(rig.path("etc/hostname"), "broken\n").unwrap();
     let broken = manifest(&rig.sysroot);
     rig.shutdown();
-    if ask == Ask::ResetToBaseline {
-        rig.offline(|layout| write::point_baseline(layout, "root", Some(id)).unwrap());
-        rig.request_reset();
-        return Waiting { rig, base, old: broken, new: first };
+    if let Some((level, keep)) = ask.reset() {
+        rig.offline(|layout| {
+            write::point_baseline(layout, "root", Some(id)).unwrap();
+            let record = plan::execute::generation(1, &Base::default(), &observe::moment(), None, None);
+            write::make_generation(layout, "data", &record).unwrap();
+            write::point_current(layout, "data", 1).unwrap();
+        });
+        rig.request(level, keep);
+        let below = if level == Level::Baseline { first } else { bare };
+        let new = if keep.is_empty() { below } else { with_kept(&below, &broken) };
+        return Waiting { rig, base, old: broken, new };
     }
     ask_restore(&rig, id);
     if ask == Ask::Undo {
@@ -81,7 +129,9 @@ fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
     let undo = Undo::For(Duration::from_secs(7 * 86_400));
-    let scene = Scene { base: &base, now: &now, undo, scarce: false, kept: None };
+    let config = overlayd::config::load(std::path::Path::new("/nonexistent"), "").config;
+    let kept = keep::select::pending(layout, &view, "root", config.root()).unwrap();
+    let scene = Scene { base: &base, now: &now, undo, scarce: false, kept: kept.as_ref().map(Ok) };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }
@@ -117,6 +167,18 @@ fn cut_after(prefix: usize, ask: Ask, fstype: &str, cancel: bool) -> usize {
         assert!(state.snapshots.values().all(Result::is_ok), "{what}: {:?}", state.snapshots);
         assert!(state.generations.values().all(|g| g.record.is_ok()), "{what}");
         assert!(state.generations.len() <= 2, "garbage is left: {what}");
+        if ask.is_factory() {
+            let outcome = state.outcome.clone().unwrap().unwrap();
+            assert_eq!(
+                (outcome.result.as_str(), outcome.erasure.as_deref()),
+                ("done", Some("erasing")),
+                "{what}"
+            );
+            assert_eq!(outcome.kept_count, (ask == Ask::FactoryKeeping).then_some(4), "{what}");
+            assert!(state.snapshots.is_empty() && state.generations.len() == 1, "{what}");
+            let data = read::load(layout).unwrap().overlays["data"].clone();
+            assert!(data.generations.is_empty() && data.current.unwrap().is_none(), "{what}");
+        }
         if ask == Ask::Commit && !cancel {
             assert_eq!(state.baseline.unwrap(), Some(1), "{what}");
         }
@@ -140,6 +202,26 @@ fn every_prefix_of_a_reset_is_old_or_new_and_converges() {
 #[test]
 fn every_prefix_of_a_reset_to_the_baseline_is_old_or_new_and_converges() {
     every_prefix(Ask::ResetToBaseline, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_factory_reset_is_old_or_new_and_converges() {
+    every_prefix(Ask::Factory, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_factory_reset_that_keeps_on_ext4_is_old_or_new_and_converges() {
+    every_prefix(Ask::FactoryKeeping, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_a_factory_reset_that_keeps_on_btrfs_is_old_or_new_and_converges() {
+    every_prefix(Ask::FactoryKeeping, "btrfs", false);
+}
+
+#[test]
+fn every_prefix_of_a_reset_that_keeps_is_old_or_new_and_converges() {
+    every_prefix(Ask::ResetKeeping, "xfs", false);
 }
 
 #[test]
@@ -253,6 +335,28 @@ fn a_kill_of_the_boot_that_undoes_is_old_or_new() {
         ask_undo(rig);
         before
     });
+}
+
+/// A factory reset that keeps what the last boot left.
+fn killed_while_keeping(fstype: &str, calls: &[&str]) {
+    killed(fstype, calls, |rig| {
+        let bare = manifest(std::path::Path::new("/run/overlayd/root/base"));
+        fs::create_dir_all(rig.path("root/.ssh")).unwrap();
+        fs::write(rig.path("root/.ssh/authorized_keys"), vec![b'k'; 300_000]).unwrap();
+        fs::write(rig.path("etc/lost"), "x").unwrap();
+        let old = manifest(&rig.sysroot);
+        rig.shutdown();
+        rig.request(Level::Factory, KEEP);
+        with_kept(&bare, &old)
+    });
+}
+
+#[test]
+fn a_kill_of_the_boot_that_keeps_is_old_or_new() {
+    killed_while_keeping(
+        "ext4",
+        &[RENAMES, "fsync", "mkdirat", "openat2", "copy_file_range,pwrite64", "utimensat"],
+    );
 }
 
 fn killed_while_sealing(fstype: &str, calls: &[&str]) {
