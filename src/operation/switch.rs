@@ -250,6 +250,10 @@ fn take_back(site: &Site, overlay: &str, planned: &Planned, before: Option<u64>,
     if !pending || (moved && planned.request.action == Action::Snapshot) {
         return Ok(());
     }
+    if moved && before.is_some_and(|before| !state.generations.contains_key(&before)) {
+        // A reset to the image has given it up: the next mount ends it.
+        return Ok(());
+    }
     let mut steps = Vec::new();
     match before.filter(|_| moved) {
         None => steps.push(Step::RemoveRequest(overlay.to_owned())),

@@ -11,6 +11,8 @@ use overlayd::handoff;
 use overlayd::operation::snapshot::Wanted;
 use overlayd::operation::switch::{self, ByHand, Remount};
 use overlayd::operation::{self, Asked, Planned, Site, commit, restore, snapshot};
+use overlayd::plan::request::Resetting;
+use overlayd::store::records::Level;
 use overlayd::store::{Layout, read};
 use overlayd::sys::mountinfo;
 
@@ -331,6 +333,49 @@ fn changes_at_once(fstype: &str) {
     run("umount", &[s(&data)]);
     mounted(&rig, "data");
     assert_eq!(names(&data), ["given", "snapped"]);
+}
+
+/// What it keeps is named by its place in the booted system; the others are left alone.
+#[test]
+fn a_factory_reset_of_it_concerns_it_alone() {
+    let mut rig = machine("ext4");
+    rig.shutdown();
+    let table = |name: &str| format!("[overlay.{name}]\ntarget = \"{}\"\n", s(&rig.path(name)));
+    let keep = format!("[overlay.data.reset]\nkeep = [\"{}/kept*\"]\n", s(&rig.path("data")));
+    let tables = [table("data"), table("logs"), keep].concat();
+    rig.configure(&tables);
+    rig.boot();
+    let (data, logs) = (mounted(&rig, "data"), mounted(&rig, "logs"));
+    let daemon = Daemon::of(&rig);
+    for name in ["kept-1", "kept-2", "also", "lost"] {
+        fs::write(data.join(name), name).unwrap();
+        fs::write(logs.join(name), name).unwrap();
+    }
+    fs::remove_file(data.join("given")).unwrap();
+    daemon.snapshot();
+    let also = s(&data.join("also")).to_owned();
+    let wanted = Resetting { level: Level::Factory, keep: vec![also, "/etc".into()], drop_kept: false };
+    daemon.switch(&|| operation::request_reset(&daemon.site, "data", &wanted, &asked())).unwrap();
+    assert_eq!(names(&data), ["also", "given", "kept-1", "kept-2"]);
+    let view = read::load(&daemon.layout()).unwrap();
+    let state = &view.overlays["data"];
+    let outcome = state.outcome.clone().unwrap().unwrap();
+    assert_eq!((outcome.kept_count, outcome.kept.len()), (Some(3), 3));
+    assert!(outcome.kept.contains(&s(&data.join("kept-2")).to_owned()), "{:?}", outcome.kept);
+    assert_eq!(
+        (outcome.unmatched.as_slice(), outcome.erasure.as_deref()),
+        (["/etc".into()].as_slice(), Some("erasing"))
+    );
+    assert!(state.snapshots.is_empty() && state.generations.len() == 1 && !daemon.is_pending());
+    assert!(daemon.undo().unwrap_err().to_string().contains("bare image"));
+    assert_eq!(names(&logs).len(), 5, "the other one is as it was");
+    assert_eq!(view.overlays["root"].generations.len(), 1);
+
+    let wanted = Resetting { level: Level::Factory, keep: Vec::new(), drop_kept: true };
+    run("umount", &[s(&data)]);
+    daemon.switch(&|| operation::request_reset(&daemon.site, "data", &wanted, &asked())).unwrap();
+    mounted(&rig, "data");
+    assert_eq!(names(&data), ["given"], "not mounted, and nothing kept");
 }
 
 /// Snapshot, commit and single paths work on any overlay as on the root.
