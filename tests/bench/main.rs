@@ -3,7 +3,7 @@
 //! Everything is compared side by side in one run, in turn, and told as medians and ratios: the machine may be busy.
 //! It runs in a mount namespace of its own, on loop devices that vanish with it.
 //!
-//! Words choose a part: `cargo bench --bench figures -- early`, `-- snapshots`, `-- snapshots ext4 20000`.
+//! Words choose a part: `cargo bench --bench figures -- early`, `-- soft`, `-- snapshots`, `-- snapshots ext4 20000`.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,11 +17,15 @@ mod daemon;
 #[allow(dead_code, reason = "the bench needs a part of what the bus tests need")]
 mod ear;
 mod figures;
+#[path = "../vm/harness/mod.rs"]
+#[allow(dead_code, unused_imports, clippy::panic, reason = "the bench needs a part of what the boots need")]
+mod harness;
 mod initramfs;
 mod job;
 mod machine;
 mod reset;
 mod snapshot;
+mod soft;
 mod system;
 mod trace;
 mod upper;
@@ -62,6 +66,9 @@ fn main() -> ExitCode {
     system::attach("tmpfs", &ram, "tmpfs", MsFlags::empty());
     if chosen("early") {
         measure(&mut report, &disk);
+    }
+    if chosen("soft") {
+        soft::measure(&mut report);
     }
     if chosen("snapshots") {
         snapshot::measure(&mut report, &Rack::new(&ram.join("rack")), &words);

@@ -9,29 +9,45 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// The last words before the executor, in initramfs-tools.
 const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
 
-/// What is asked for; both lead to a root without the marks.
-const RESET: &str = "overlayctl reset --yes";
+/// What is asked for; all lead to a root without the marks.
+const RESET: &str = "overlayctl reset --yes --keep '/var/kept/**'";
+const FACTORY: &str = "overlayctl reset --factory --yes --keep '/var/kept/**'";
 /// Of a snapshot made before the marks.
 const RESTORE: &str = "overlayctl restore 1 --yes";
 
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_ext4() {
-    cut(StateFs::Ext4, RESET, cuts(4, 10));
+    cut(StateFs::Ext4, RESET, cuts(2, 10));
+}
+
+#[test]
+fn power_cuts_while_a_factory_reset_is_executed_on_ext4() {
+    cut(StateFs::Ext4, FACTORY, cuts(2, 10));
+}
+
+#[test]
+fn power_cuts_while_a_factory_reset_is_executed_on_xfs() {
+    cut(StateFs::Xfs, FACTORY, cuts(1, 10));
+}
+
+#[test]
+fn power_cuts_while_a_factory_reset_is_executed_on_btrfs() {
+    cut(StateFs::Btrfs, FACTORY, cuts(1, 10));
 }
 
 #[test]
 fn power_cuts_while_a_restore_is_executed_on_ext4() {
-    cut(StateFs::Ext4, RESTORE, cuts(2, 5));
+    cut(StateFs::Ext4, RESTORE, cuts(1, 5));
 }
 
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_xfs() {
-    cut(StateFs::Xfs, RESET, cuts(2, 5));
+    cut(StateFs::Xfs, RESET, cuts(1, 10));
 }
 
 #[test]
 fn power_cuts_while_a_reset_is_executed_on_btrfs() {
-    cut(StateFs::Btrfs, RESET, cuts(2, 5));
+    cut(StateFs::Btrfs, RESET, cuts(1, 10));
 }
 
 /// How often: every cut costs two boots, and tests/mounts and tests/crash cut in many more places.
@@ -40,11 +56,12 @@ fn cuts(sample: u32, all: u32) -> u32 {
 }
 
 fn cut(state: StateFs, request: &str, times: u32) {
-    let name = format!("power-{}-{}", state.word(), request.split(' ').nth(1).unwrap_or_default());
+    let words: Vec<&str> = request.split(' ').skip(1).take(2).map(|word| word.trim_matches('-')).collect();
+    let name = format!("power-{}-{}", state.word(), words.join("-"));
     let mut machine = Machine::new(&name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, state);
     let old = arm(&mut machine, request);
     let armed = machine.disk.copy(machine.dir().join("armed.img"));
-    let window = time_execution(&mut machine, old);
+    let window = time_execution(&mut machine, request, old);
     let mut chance = Chance::new();
     for number in 1..=times {
         machine.disk = armed.copy(machine.dir().join("state.img"));
@@ -56,7 +73,7 @@ fn cut(state: StateFs, request: &str, times: u32) {
         let verdict = Verdict::of(&mut machine, &[]);
         let what = format!("cut {number} of {times}, {delay:?} into {window:?}: {verdict:#?}");
         assert_new(&verdict, old, &what);
-        assert_settled(&machine, old, &what);
+        assert_settled(&machine, request, old, &what);
     }
 }
 
@@ -67,6 +84,8 @@ fn arm(machine: &mut Machine, request: &str) -> i64 {
     if request == RESTORE {
         guest.succeed("overlayctl snapshot create");
     }
+    // Each level gives up a snapshot or stands on one; what is kept lies beside what goes.
+    guest.succeed("mkdir -p /var/kept/deep && echo kept >/var/kept/deep/file && echo gone >/var/gone");
     make_marks(&mut guest);
     assert_marks(&mut guest, Marks::All);
     guest.succeed(request);
@@ -75,14 +94,14 @@ fn arm(machine: &mut Machine, request: &str) -> i64 {
 }
 
 /// How long the executor needs when nobody disturbs it.
-fn time_execution(machine: &mut Machine, old: i64) -> Duration {
+fn time_execution(machine: &mut Machine, request: &str, old: i64) -> Duration {
     let mut guest = machine.boot(VERDICT);
     guest.wait_for_console(EXECUTOR_STARTS);
     let start = Instant::now();
     guest.wait_for_console("verdict: begin");
     let window = start.elapsed();
     guest.wait_off();
-    assert_settled(machine, old, "undisturbed");
+    assert_settled(machine, request, old, "undisturbed");
     window
 }
 
@@ -92,11 +111,23 @@ fn assert_new(verdict: &Verdict, old: i64, what: &str) {
     assert_eq!(verdict.generation(), old + 1, "{what}");
 }
 
-/// On disk: one pointer, at the new generation, and no request left that could fire again.
-fn assert_settled(machine: &Machine, old: i64, what: &str) {
+/// On disk: one pointer, at the new generation, what is kept in it and nothing else, and no request left that could fire
+/// again; after a factory reset no other generation and no snapshot.
+fn assert_settled(machine: &Machine, request: &str, old: i64, what: &str) {
     assert_eq!(current(machine), old + 1, "{what}");
-    let request = machine.disk.inside("ls overlayd/overlays/root | grep -x request.toml || true");
-    assert_eq!(request, "", "a request is left: {what}");
+    let left = machine.disk.inside("ls overlayd/overlays/root | grep -x request.toml || true");
+    assert_eq!(left, "", "a request is left: {what}");
+    let upper = format!("overlayd/overlays/root/generations/{}/fs", old + 1);
+    let files = machine.disk.inside(&format!("cd {upper} && find . -type f"));
+    let kept = if request == RESTORE { "" } else { "./var/kept/deep/file" };
+    assert_eq!(files.trim(), kept, "{what}");
+    if request == FACTORY {
+        let others = machine
+            .disk
+            .inside("cd overlayd/overlays/root && ls generations snapshots; cat baseline 2>&1 || true");
+        let expected = format!("generations:\n{}\n\nsnapshots:\n", old + 1);
+        assert!(others.starts_with(&expected) && others.contains("No such file"), "{others:?}: {what}");
+    }
 }
 
 fn current(machine: &Machine) -> i64 {
