@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, State};
 use crate::error::{Error, Kind, Result};
+use crate::exec::store;
 use crate::exec::wipe::{self, Contents, Workshop};
 use crate::observe::{self, Moment, erasing};
 use crate::plan::erasure::Erased;
-use crate::plan::execute;
 use crate::plan::wipe::{self as plan, Making, Target};
+use crate::plan::{Step, execute};
 use crate::store::lock::StoreLock;
 use crate::store::records::{FORMAT, Level, RequestRecord, StoreRecord};
 use crate::store::wipe_record::WipeRecord;
@@ -178,5 +179,10 @@ pub fn give_up(
     let live = state.current.as_ref().ok().copied().flatten().unwrap_or_default();
     let steps = execute::failure(ROOT, state, request, live, why, now);
     let _lock = StoreLock::exclusive(layout)?;
-    crate::exec::store::run(layout, &steps)
+    match store::run(layout, &steps) {
+        Err(e) if e.kind() == Kind::InsufficientSpace => {
+            store::run(layout, &[Step::ReleaseSpare]).and_then(|()| store::run(layout, &steps))
+        }
+        done => done,
+    }
 }

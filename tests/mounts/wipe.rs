@@ -182,6 +182,41 @@ fn a_device_that_can_not_discard_is_overwritten_and_says_so() {
     });
 }
 
+#[test]
+fn a_full_disk_is_wiped() {
+    let rig = Rig::new("ext4", 64);
+    let bare = manifest(&rig.sysroot);
+    let old = live(&rig);
+    rig.boot();
+    crate::reset::fill(&rig, "ext4");
+    rig.shutdown();
+    let id = ask(&rig);
+    let handoff = rig.boot();
+    assert_wiped(&rig, &handoff, &bare, &old, &id, "full");
+}
+
+/// Its baseline and its snapshots go, and everything else.
+#[test]
+fn the_store_of_a_volatile_root_is_wiped() {
+    let mut rig = Rig::new("ext4", 64);
+    let old = live(&rig);
+    rig.configure("[overlay.root]\nmode = \"volatile\"\n");
+    let bare = manifest(&rig.sysroot);
+    let id = ask(&rig);
+    let handoff = rig.boot();
+    let root = &handoff.overlay["root"];
+    assert_eq!((root.mode, root.reason.clone()), (Mode::Volatile, None));
+    assert_eq!((root.executed.as_ref(), handoff.problems.len()), (Some(&id), 0), "{:?}", handoff.problems);
+    assert_eq!(manifest(&rig.sysroot), bare);
+    rig.shutdown();
+    assert!(!holds_secret(&rig));
+    rig.offline(|layout| {
+        assert_ne!(read::load(layout).unwrap().record.uuid, old);
+        assert_eq!(outcome(layout).request, id);
+        assert_eq!(request(layout), None);
+    });
+}
+
 /// What asked already must not ask again because the store that knew is gone.
 #[test]
 fn the_last_token_is_remembered() {
@@ -352,6 +387,28 @@ fn a_keep_list_can_not_be_kept_and_nothing_is_wiped() {
         fs::write(layout.request("root"), text.replace("drop-kept = true\n", "")).unwrap();
     });
     refuses(&rig, &["keep", "--factory"]);
+}
+
+#[test]
+fn a_refusal_on_a_full_disk_is_told_nevertheless() {
+    let mut rig = Rig::new("ext4", 64);
+    rig.configure("fsck = \"never\"");
+    live(&rig);
+    rig.boot();
+    crate::reset::fill(&rig, "ext4");
+    rig.shutdown();
+    ask(&rig);
+    let elsewhere = rig.beside("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    run("mount", &[&rig.device, s(&elsewhere)]);
+    let handoff = rig.boot();
+    assert!(rig.path("etc/secret").exists());
+    rig.shutdown();
+    rig.offline(|layout| {
+        assert_eq!(request(layout), None, "{:?}", handoff.problems);
+        let message = outcome(layout).message.unwrap();
+        assert!(message.contains("busy"), "{message}");
+    });
 }
 
 #[test]

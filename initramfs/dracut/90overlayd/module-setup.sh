@@ -27,7 +27,7 @@ install() {
 	inst_multiple -o \
 		/usr/lib/overlayd/overlayd.toml /usr/lib/overlayd/overlayd.toml.d/*.toml \
 		/etc/overlayd/overlayd.toml /etc/overlayd/overlayd.toml.d/*.toml
-	# Checking and, if the configuration allows, making the state filesystem.
+	# Checking the state filesystem, making it if the configuration allows, and making it anew after a wipe.
 	inst_multiple -o e2fsck fsck.ext4 mkfs.ext4 /etc/mke2fs.conf \
 		fsck.xfs xfs_repair mkfs.xfs btrfs fsck.btrfs mkfs.btrfs modprobe
 
