@@ -9,7 +9,9 @@ use overlayd::error::Kind;
 use overlayd::handoff;
 use overlayd::operation::snapshot::Wanted;
 use overlayd::operation::{self, Asked, Site, commit, restore, snapshot};
+use overlayd::plan::request::Resetting;
 use overlayd::store::Layout;
+use overlayd::store::records::Level;
 use std::ops::ControlFlow;
 
 use crate::judge::{Evidence, content, picture};
@@ -55,7 +57,7 @@ const USUAL: Scenario = Scenario {
 };
 
 /// All of them.
-pub(crate) const ALL: [Scenario; 11] = [
+pub(crate) const ALL: [Scenario; 12] = [
     Scenario { name: "first boot", act: first_boot, ..USUAL },
     Scenario { name: "snapshot", prepare: changed, act: create, again: create_again, ..USUAL },
     Scenario { name: "second snapshot", prepare: with_snapshot, act: create, again: create_again, ..USUAL },
@@ -78,6 +80,7 @@ pub(crate) const ALL: [Scenario; 11] = [
     Scenario { name: "restore", prepare: with_snapshot, act: restore_first, ..USUAL },
     Scenario { name: "undo", prepare: restored, act: undo, ..USUAL },
     Scenario { name: "reset", configuration: NO_UNDO, prepare: committed, act: reset, ..USUAL },
+    Scenario { name: "factory reset", prepare: committed, act: factory, ..USUAL },
     Scenario { name: "quiesced snapshot", prepare: changed, act: seal, ..USUAL },
     Scenario { name: "quiesced commit", prepare: changed, act: seal_and_commit, ..USUAL },
 ];
@@ -172,6 +175,15 @@ fn undo(machine: &Machine, watch: &mut dyn Watch) {
 fn reset(machine: &Machine, watch: &mut dyn Watch) {
     by_boot(machine, watch, |site| {
         drop(operation::request_reset(site, "root", &Default::default(), &asked()).unwrap())
+    });
+}
+
+/// With files of every kind kept.
+fn factory(machine: &Machine, watch: &mut dyn Watch) {
+    let keep = vec!["/var/lib/second".into(), "/etc/*".into(), "!/etc/second".into()];
+    let wanted = Resetting { level: Level::Factory, keep, drop_kept: false };
+    by_boot(machine, watch, |site| {
+        drop(operation::request_reset(site, "root", &wanted, &asked()).unwrap());
     });
 }
 
