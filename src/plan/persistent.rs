@@ -130,7 +130,8 @@ fn execute(
         _ => *given.space,
     };
     let low = reserve::is_low(&left);
-    let scarce = state::is_scarce(given.view, &left);
+    // Where blocks are shared, what is kept takes none: what is retained gives way by what there is now.
+    let scarce = state::is_scarce(given.view, given.space);
     let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce, kept };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,

@@ -13,6 +13,7 @@ use overlayd::error::Kind;
 use overlayd::operation::{self, Site};
 use overlayd::plan::request::Resetting;
 use overlayd::store::records::{KEPT_MAX, Level};
+use overlayd::store::write;
 
 use crate::oracle::{Manifest, record};
 use crate::reset::fill;
@@ -205,6 +206,39 @@ fn a_factory_reset_keeps_on_xfs() {
 #[test]
 fn a_factory_reset_keeps_on_btrfs() {
     keeps("btrfs", Level::Factory);
+}
+
+/// What the baseline has where a parent was is hidden by it; what it hides of the image stays hidden.
+#[test]
+fn what_is_kept_lies_over_whatever_the_baseline_has_there() {
+    let rig = Rig::new("ext4", 100);
+    rig.boot();
+    for dir in ["a/sub", "b/sub"] {
+        fs::create_dir_all(rig.path(dir)).unwrap();
+        fs::write(rig.path(dir).join("kept"), dir).unwrap();
+    }
+    fs::create_dir(rig.path("var/lib/.hidden/kept")).unwrap();
+    let kept = rig.path("var/lib/.hidden/kept/x");
+    fs::write(&kept, "x").unwrap();
+    let live = record(&rig.sysroot.join("a"));
+    rig.shutdown();
+    let id = rig.copy_to_snapshot();
+    rig.offline(|layout| {
+        let fs = layout.snapshot_fs("root", id);
+        run("sh", &["-c", "cd $0 && rm -r a b var && echo x >a && ln -s /etc b && mkdir -p var/lib && mknod var/lib/.hidden c 0 0", s(&fs)]);
+        write::point_baseline(layout, "root", Some(id)).unwrap();
+    });
+    rig.request(Level::Baseline, &["/a/sub/kept", "/b", "/var/lib/.hidden/kept"]);
+    let handoff = rig.boot();
+    assert_eq!(handoff.overlay["root"].snapshot, Some(id), "{handoff:?}");
+    live.0.keys().for_each(|path| assert!(rig.path("a").join(path).exists(), "{path:?}"));
+    assert!(fs::symlink_metadata(rig.path("b")).unwrap().is_dir());
+    assert_eq!(fs::read_to_string(rig.path("b/sub/kept")).unwrap(), "b/sub");
+    assert!(!rig.path("etc/sub").exists(), "nothing went through the link");
+    let names: Vec<_> =
+        fs::read_dir(rig.path("var/lib/.hidden")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["kept"], "the image's own stays deleted, as in the baseline");
+    assert_eq!(fs::read_to_string(kept).unwrap(), "x");
 }
 
 /// Deeper than any path that a system call takes.
