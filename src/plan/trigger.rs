@@ -21,7 +21,7 @@ const TOKEN_MAX: usize = 64;
 /// The word of systemd.
 const SYSTEMD_WORD: &str = "systemd.factory_reset";
 /// Its mark: no token has a `=`.
-const SYSTEMD_MARK: &str = "systemd.factory_reset=1";
+pub(super) const SYSTEMD_MARK: &str = "systemd.factory_reset=1";
 /// In front of the boot that wrote systemd's EFI variable.
 const EFI_MARK: &str = "efi=";
 /// How a word of the kernel command line is told of.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::erasure::{self, Erased, Erasure};
+use super::trigger::SYSTEMD_MARK;
 use super::{Refusal, execute};
 use crate::config::Config;
 use crate::error::Kind;
@@ -84,7 +85,10 @@ pub fn check(config: &Config, request: &RequestRecord, target: &Target) -> Resul
 pub fn live_tokens(used: &[String], command_line: &str) -> Vec<String> {
     let is_variable = |token: &&String| token.contains('=');
     let last = [used.iter().rfind(is_variable), used.iter().rfind(|token| !is_variable(token))];
-    let live = |token: &&String| last.contains(&Some(token)) || command_line.contains(token.as_str());
+    // The word of systemd may be spelled otherwise on the command line.
+    let live = |token: &&String| {
+        last.contains(&Some(token)) || *token == SYSTEMD_MARK || command_line.contains(token.as_str())
+    };
     used.iter().filter(live).cloned().collect()
 }
 
@@ -305,9 +309,9 @@ mod tests {
 
     #[test]
     fn tokens_that_could_fire_again_are_carried_along() {
-        let used = ["old", "still-there", "efi=a", "efi=b", "last"].map(str::to_owned);
-        let live = live_tokens(&used, "quiet overlayd.reset=still-there");
-        assert_eq!(live, ["still-there", "efi=b", "last"]);
+        let used = [SYSTEMD_MARK, "old", "still-there", "efi=a", "efi=b", "last"].map(str::to_owned);
+        let live = live_tokens(&used, "quiet overlayd.reset=still-there systemd.factory-reset");
+        assert_eq!(live, [SYSTEMD_MARK, "still-there", "efi=b", "last"]);
         assert!(live_tokens(&[], "quiet").is_empty());
     }
 
