@@ -9,7 +9,6 @@ use crate::operation::restore::Restored;
 use crate::operation::snapshot::Made;
 use crate::operation::switch;
 use crate::operation::{self, Planned, losing};
-use crate::plan::Step;
 
 /// A request for the next boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -159,8 +158,8 @@ impl Steps {
     }
 
     /// From an operation.
-    pub(super) fn planned(now: &[Step], at_boot: &[Step], warnings: Vec<String>) -> Steps {
-        let lines = |steps: &[Step]| steps.iter().map(ToString::to_string).collect();
+    pub(super) fn planned<S: ToString>(now: &[S], at_boot: &[S], warnings: Vec<String>) -> Steps {
+        let lines = |steps: &[S]| steps.iter().map(ToString::to_string).collect();
         Steps { now: lines(now), at_boot: lines(at_boot), warnings }
     }
 }

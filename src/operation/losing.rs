@@ -23,13 +23,20 @@ use crate::sys::tree;
 /// Counting what goes as a whole, where no record says it, ends after this long in all, with lower bounds.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
+/// How early boot wipes.
+const WIPING: [&str; 3] = [
+    "erase the state device, all of it",
+    "make its filesystem and the store anew",
+    "record that the wipe is done, and what it is worth",
+];
+
 /// What a reset would do.
 #[derive(Clone, Debug, Default)]
 pub struct Losses {
-    /// Steps now.
-    pub now: Vec<Step>,
-    /// Steps of the boot that carries it out.
-    pub at_boot: Vec<Step>,
+    /// Steps now, for people.
+    pub now: Vec<String>,
+    /// Steps of the boot that carries it out, for people.
+    pub at_boot: Vec<String>,
     /// What of the live generation would be lost.
     pub lost: Listing,
     /// What would be kept.
@@ -70,14 +77,15 @@ pub fn preview(
     let target = policy(site, overlay).target;
     let sorter = Sorter::new(&selection.patterns, &target, wanted.level, on_progress);
     let (lost, kept) = sorter.sort(&layout, overlay, from)?;
-    let steps = match wanted.level {
-        Level::Wipe => sweep::discards(&view, overlay, None),
-        Level::Baseline | Level::Factory => preview.at_boot.clone(),
+    let told = |steps: &[Step]| steps.iter().map(ToString::to_string).collect();
+    let (gone, at_boot) = match wanted.level {
+        Level::Wipe => (sweep::discards(&view, overlay, None), WIPING.map(str::to_owned).to_vec()),
+        Level::Baseline | Level::Factory => (preview.at_boot.clone(), told(&preview.at_boot)),
     };
     Ok(Losses {
-        given_up: given_up(&layout, &view, overlay, &steps),
-        now: preview.now,
-        at_boot: preview.at_boot,
+        given_up: given_up(&layout, &view, overlay, &gone),
+        now: told(&preview.now),
+        at_boot,
         lost,
         kept,
         unmatched: selection.unmatched,

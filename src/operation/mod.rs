@@ -108,7 +108,10 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
         scarce: false,
         kept: kept.as_ref().map(Ok),
     };
-    let at_boot = if is_volatile(site, overlay)? {
+    let at_boot = if wanted.level == Level::Wipe {
+        // Before the store is used, by no steps: what is erased is the device.
+        Vec::new()
+    } else if is_volatile(site, overlay)? {
         plan::execute::in_memory(&view, overlay, &request, &scene)?
     } else {
         let execution = plan::execute::execution(&view, overlay, &request, &scene)?;
@@ -122,7 +125,7 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
 pub struct Preview {
     /// Steps executed by the request itself.
     pub now: Vec<Step>,
-    /// Steps executed by the next boot.
+    /// Steps executed by the next boot; none of a wipe, which is carried out before there is a store.
     pub at_boot: Vec<Step>,
     /// Of a reset: what it keeps; none if there is no keep-list. [`Selection::visit`] goes through all of it.
     pub kept: Option<Selection>,

@@ -104,6 +104,24 @@ fn a_wipe_takes_the_word() {
 }
 
 #[test]
+fn a_dry_run_of_a_wipe_names_everything_in_the_store() {
+    let world = world();
+    let shown = text(&on_store(&world, &["reset", "--wipe", "--dry-run"]));
+    for part in [
+        "Kept: 0 entries, 0B\n",
+        "\n  file /changed, 11 bytes\n",
+        "Lost as a whole\n",
+        "\n  generation 1 of data",
+        "\n  snapshot 1 \"made by hand\"",
+        "\n  snapshot 2 \"made by hand\"",
+        "At the next boot:\n  erase the state device, all of it\n",
+    ] {
+        assert!(shown.contains(part), "{part:?} is not in\n{shown}");
+    }
+    assert!(!world.request().exists());
+}
+
+#[test]
 fn over_the_bus_it_is_the_same() {
     let mut world = world();
     world.start_daemon(&["--idle-timeout", "0"]);

@@ -9,7 +9,6 @@ use crate::error::{Error, Kind, Result};
 use crate::logging::message_id;
 use crate::operation::snapshot::Wanted;
 use crate::operation::{self, Asked, Planned, losing, restore, snapshot, switch};
-use crate::plan::Step;
 use crate::plan::request::Resetting;
 
 const STAGE: &str = "requesting";
@@ -145,8 +144,8 @@ pub(super) fn preview_undo(at: &At<'_>) -> Result<Details> {
     Ok(plans(&preview.now, &preview.at_boot, preview.warnings))
 }
 
-fn plans(now: &[Step], at_boot: &[Step], warnings: Vec<String>) -> Details {
-    let lines = |steps: &[Step]| steps.iter().map(ToString::to_string).collect();
+fn plans<S: ToString>(now: &[S], at_boot: &[S], warnings: Vec<String>) -> Details {
+    let lines = |steps: &[S]| steps.iter().map(ToString::to_string).collect();
     let (warnings, complete) = bounded(warnings, true);
     Details {
         flags: vec![("complete", complete)],
