@@ -58,7 +58,7 @@ fn last(bus: &zbus::Connection) -> serde_json::Value {
 fn is_erased_and_told(fstype: &str, mib: u64) {
     let mut world = World::on(fstype, mib);
     reset(&world, 10);
-    let image = world.dir.join("state.img");
+    let image = world.image();
     assert!(found(&image) > 100_000, "the secrets are on the disk");
     world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
@@ -73,6 +73,20 @@ fn is_erased_and_told(fstype: &str, mib: u64) {
     // This device forgets what it is told to: what is left lies in the filesystem's journal at most.
     let left = found(&image);
     assert!(left < 100, "{left} secrets are still on the disk");
+}
+
+#[test]
+fn on_a_device_that_can_not_discard_it_is_not_called_secure() {
+    let mut world = World::on_what_can_not_discard("ext4", 128);
+    reset(&world, 10);
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    until("it is complete", || state(&bus) == "complete");
+    let last = last(&bus);
+    assert_eq!((&last["erasure"], &last["secure"]), (&"complete".into(), &"no".into()), "{last}");
+    assert!(last["secure-why"].as_str().unwrap().contains("not told"), "{last}");
+    let left = found(&world.image());
+    assert!(left > 100_000, "it is as it says: {left} secrets are still on the disk");
 }
 
 #[test]

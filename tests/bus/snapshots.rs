@@ -286,9 +286,14 @@ fn a_commit_carries_what_is_in_ram_to_the_store() {
     done(&bus, restore(&bus, one, &[], 0));
     assert_eq!(property::<u64>(&bus, OVERLAY_ROOT, OVERLAY, "Baseline"), one);
     assert_eq!(failed(&bus, reset(&bus, 0)), "org.overlayd1.Error.Refused");
+    // A reset to the image is another thing: the baseline goes, and the snapshots.
     let can: String = call(&bus, ROOT, MANAGER, "CanFactoryReset", &0u64).unwrap();
-    assert_eq!(can, "na");
-    assert_eq!(property::<String>(&bus, ROOT, MANAGER, "FactoryResetState"), "unsupported");
+    assert_eq!(can, "yes");
+    let factory = ("factory", &[""; 0][..], 4u64);
+    let shown = done(&bus, call(&bus, OVERLAY_ROOT, OVERLAY, "Reset", &factory));
+    assert_eq!((shown.list("given-up").len(), shown.number("lost-entries")), (2, 0), "{shown:?}");
+    done(&bus, call(&bus, OVERLAY_ROOT, OVERLAY, "Reset", &("factory", &[""; 0][..], 0u64)));
+    assert_eq!(property::<String>(&bus, ROOT, MANAGER, "FactoryResetState"), "pending");
 }
 
 #[test]

@@ -73,8 +73,27 @@ impl World {
     /// is in a mount namespace of its own.
     pub(crate) fn on(fstype: &str, mib: u64) -> World {
         overlayd::sys::mount::private_namespace().unwrap();
+        World::empty().with_filesystem(fstype, mib)
+    }
+
+    /// The same on a device that can not discard: no hole can be made in a file of ramfs.
+    pub(crate) fn on_what_can_not_discard(fstype: &str, mib: u64) -> World {
+        overlayd::sys::mount::private_namespace().unwrap();
         let mut world = World::empty();
-        let (image, state) = (world.dir.join("state.img"), world.dir.join("state"));
+        let ram = world.image().parent().unwrap().to_owned();
+        world.mount(&["-t", "ramfs"], Path::new("ramfs"), &ram);
+        world.with_filesystem(fstype, mib)
+    }
+
+    /// The image of the filesystem.
+    pub(crate) fn image(&self) -> PathBuf {
+        self.dir.join("device/state.img")
+    }
+
+    fn with_filesystem(self, fstype: &str, mib: u64) -> World {
+        let mut world = self;
+        let (image, state) = (world.image(), world.dir.join("state"));
+        fs::create_dir_all(image.parent().unwrap()).unwrap();
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let force = if fstype == "ext4" { "-F" } else { "-f" };
         world.must(Command::new(format!("mkfs.{fstype}")).args(["-q", force]).arg(&image));
