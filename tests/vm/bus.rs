@@ -13,6 +13,7 @@ const MUTATING: &[((&str, &str), &str, &str)] = &[
     (MANAGER, "RequestFactoryReset", "string: array:string: uint64:0"),
     (MANAGER, "CancelFactoryReset", "uint64:0"),
     (OVERLAY, "Reset", "string: array:string: uint64:0"),
+    (OVERLAY, "ResetVia", "string: array:string: string:x uint64:0"),
     (OVERLAY, "CancelPending", "uint64:0"),
     (OVERLAY, "CreateSnapshot", "string:x dict:string:string:a,b uint64:0"),
     (OVERLAY, "Commit", "string:x dict:string:string:a,b array:string: uint64:0"),
