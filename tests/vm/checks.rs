@@ -74,6 +74,12 @@ impl Verdict {
         self.root().get("generation").and_then(toml::Value::as_integer).unwrap_or(0)
     }
 
+    /// What is not as it should be, and did not change the mode.
+    pub(crate) fn problems(&self) -> Vec<&str> {
+        let all = self.table.get("problems").and_then(toml::Value::as_array);
+        all.into_iter().flatten().filter_map(toml::Value::as_str).collect()
+    }
+
     /// `all`, `none`, or which.
     pub(crate) fn marks(&self) -> &str {
         self.table["test"]["marks"].as_str().unwrap_or_default().trim()

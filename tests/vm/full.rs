@@ -2,8 +2,10 @@
 
 #![allow(dead_code, unused_imports, reason = "shares the harness with main.rs and uses less of it")]
 
+mod asked;
 mod checks;
 mod harness;
+mod triggers_more;
 #[macro_use]
 mod row;
 

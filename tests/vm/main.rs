@@ -1,5 +1,6 @@
 //! Real boots of a real Debian in QEMU: `make tests-vm`. Root, and the packages of tests/packages, are needed.
 
+mod asked;
 mod bad_days;
 mod bus;
 mod checks;
@@ -9,6 +10,7 @@ mod other;
 mod power;
 mod snapshots;
 mod soft;
+mod triggers;
 #[macro_use]
 mod row;
 

@@ -1,5 +1,6 @@
 //! A machine that is off: its image, its disk, its directory. Booting it gives a [`Guest`].
 
+use super::firmware::{Esp, Firmware};
 use super::guest::Guest;
 use super::image::vm_dir;
 use super::{Disk, Initramfs, RootFs, StateFs, Suite, agent};
@@ -22,6 +23,7 @@ pub(crate) struct Machine {
     root: RootFs,
     pub(crate) disk: Disk,
     pub(crate) drive: StateDrive,
+    firmware: Option<Firmware>,
     boots: u32,
 }
 
@@ -43,12 +45,31 @@ impl Machine {
         std::fs::create_dir_all(&dir)
             .unwrap_or_else(|error| panic!("failed to create {}: {error}", dir.display()));
         let disk = Disk::new(dir.join("state.img"), state);
-        Machine { images: suite.images(), dir, initramfs, root, disk, drive: StateDrive::Writable, boots: 0 }
+        Machine {
+            images: suite.images(),
+            dir,
+            initramfs,
+            root,
+            disk,
+            drive: StateDrive::Writable,
+            firmware: None,
+            boots: 0,
+        }
     }
 
     /// The usual appliance of a test that is not about flavours: Debian 13, squashfs, ext4.
     pub(crate) fn usual(name: &str) -> Machine {
         Machine::new(name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, StateFs::Ext4)
+    }
+
+    /// Gives it UEFI instead of a BIOS, and a disk with an EFI system partition.
+    pub(crate) fn use_uefi(&mut self) {
+        self.firmware = Some(Firmware::new(&self.dir));
+    }
+
+    /// Its EFI system partition.
+    pub(crate) fn esp(&self) -> &Esp {
+        &self.firmware.as_ref().expect("a machine with UEFI").esp
     }
 
     /// Switches it on, with further words on the kernel command line.
@@ -102,6 +123,9 @@ impl Machine {
             StateDrive::ReadOnly => qemu.args(["-drive", &drive(self.disk.path(), "readonly=on")]),
             StateDrive::Missing => &mut qemu,
         };
+        if let Some(firmware) = &self.firmware {
+            firmware.attach(&mut qemu);
+        }
         qemu
     }
 }
@@ -109,7 +133,7 @@ impl Machine {
 /// A panic ends the machine (with -no-reboot). No login on the console: nobody sits there.
 const CONSOLE: &str = "console=ttyS0 audit=0 panic=-1 systemd.getty_auto=no";
 
-fn drive(path: &Path, options: &str) -> String {
+pub(super) fn drive(path: &Path, options: &str) -> String {
     format!("file={},format=raw,if=virtio,{options}", path.display())
 }
 

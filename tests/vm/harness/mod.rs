@@ -5,6 +5,7 @@
 mod agent;
 mod base64;
 mod disk;
+mod firmware;
 mod guest;
 mod image;
 mod machine;
