@@ -11,6 +11,7 @@ mod power;
 mod snapshots;
 mod soft;
 mod triggers;
+mod wipe;
 #[macro_use]
 mod row;
 

@@ -7,7 +7,7 @@ use crate::harness::{Machine, StateFs};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The last words before the executor, in initramfs-tools.
-const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
+pub(crate) const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
 
 /// What is asked for; all lead to a root without the marks.
 const RESET: &str = "overlayctl reset --yes --keep '/var/kept/**'";
@@ -136,18 +136,18 @@ fn current(machine: &Machine) -> i64 {
 }
 
 /// Random moments; which, the failure says.
-struct Chance {
+pub(crate) struct Chance {
     state: u64,
 }
 
 impl Chance {
-    fn new() -> Chance {
+    pub(crate) fn new() -> Chance {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Chance { state: now.as_nanos() as u64 | 1 }
     }
 
     /// Knuth's MMIX generator: its high bits are random enough for this.
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
         self.state =
             self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         limit.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64)
