@@ -8,6 +8,13 @@ use crate::harness::{Guest, Initramfs, Machine, RootFs, StateFs, Suite};
 /// Which processes still have a mount whose upper is that of the generation.
 const STILL_MOUNTED: &str = "grep -ls 'upperdir=[^ ]*/generations/GENERATION/fs' /proc/[0-9]*/mountinfo";
 
+/// The daemon deletes what a factory reset gave up, though nobody asks for it.
+const COMPLETE: &str = "for second in $(seq 120); do
+        overlayctl status --json | grep -q '\"erasure\": *\"complete\"' && exit 0
+        sleep 1
+    done
+    overlayctl status; exit 1";
+
 /// Restarts userspace by `script`; the kernel stays, and the root is healthy.
 fn soft_reboot(guest: &mut Guest, script: &str) -> Value {
     let kernel = guest.succeed("cat /proc/sys/kernel/random/boot_id");
@@ -61,13 +68,25 @@ fn story(name: &str, suite: Suite, initramfs: Initramfs, state: StateFs) {
     let same = soft_reboot(&mut guest, "systemctl soft-reboot");
     assert_eq!(same["generation"], restored["generation"], "{same:#}");
     guest.succeed("[ -e /etc/stays ] && overlayctl snapshot create");
+
+    let factory =
+        soft_reboot(&mut guest, "overlayctl reset --factory --keep /etc/stays --yes --now=soft-reboot");
+    assert_marks(&mut guest, Marks::None);
+    assert_eq!(
+        (&factory["last"]["level"], &factory["snapshots"]),
+        (&"factory".into(), &serde_json::json!([]))
+    );
+    guest.succeed("[ \"$(cat /etc/stays)\" = stays ]");
+    assert_gone(&mut guest, &restored["generation"]);
+    assert_eq!(guest.run("overlayctl undo --yes").status, 3, "there is no way back");
+    guest.succeed(COMPLETE);
     guest.reboot();
     machine.disk.assert_clean();
 
     let mut guest = machine.boot(&[]);
     guest.wait_until_up();
     assert_healthy(&mut guest, "persistent");
-    guest.succeed("[ -e /etc/stays ]");
+    assert_marks(&mut guest, Marks::None);
     guest.poweroff();
     machine.disk.assert_clean();
 }
