@@ -19,16 +19,7 @@ pub fn overlay(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Re
     }
     let mut plan = boot::persistent(undo, facts, Some(&Ok(view.clone())), space)?;
     // The base's filesystem may be anybody's, its view is there already, and the store is guarded for the host.
-    plan.steps.retain(|step| {
-        !matches!(
-            step,
-            Step::ProtectBase
-                | Step::ExposeBase(_)
-                | Step::ExposeStore
-                | Step::GuardStore
-                | Step::PrepareHost
-        )
-    });
+    plan.steps.retain(|step| !step.is_for_a_boot());
     Ok(plan)
 }
 

@@ -40,16 +40,7 @@ pub fn root(
         return refuse(&why, "the next boot deals with the request");
     }
     // All that is there already; and the running root's /usr is no mount of the base.
-    plan.steps.retain(|step| {
-        !matches!(
-            step,
-            Step::ProtectBase
-                | Step::ExposeBase(_)
-                | Step::ExposeStore
-                | Step::GuardStore
-                | Step::PrepareHost
-        )
-    });
+    plan.steps.retain(|step| !step.is_for_a_boot());
     for step in &mut plan.steps {
         if let Step::MountOverlay { submounts, .. } = step {
             submounts.clear();

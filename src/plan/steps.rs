@@ -123,6 +123,20 @@ pub enum Step {
     PrepareHost,
 }
 
+impl Step {
+    /// Whether it prepares what a running system has already: the base and its view, the store's place, the shutdown step.
+    pub fn is_for_a_boot(&self) -> bool {
+        matches!(
+            self,
+            Step::ProtectBase
+                | Step::ExposeBase(_)
+                | Step::ExposeStore
+                | Step::GuardStore
+                | Step::PrepareHost
+        )
+    }
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
