@@ -8,6 +8,12 @@ use std::time::{Duration, Instant};
 /// An idle machine boots in 20 s under emulation; two of them on a busy host may need many times that.
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// Asked again and again: `--wait` misses the end of the boot if that comes between its first look and its subscription.
+const UNTIL_RUNNING: &str = "while state=$(systemctl is-system-running); [ -z \"$state\" ] || [ $state = initializing ] || [ $state = starting ]; do
+        sleep 0.3
+    done
+    echo $state";
+
 /// A running QEMU.
 pub(crate) struct Guest {
     qemu: Child,
@@ -48,7 +54,7 @@ impl Guest {
 
     /// The same, of a guest whose agent is there.
     pub(crate) fn wait_until_running(&mut self) -> String {
-        self.run("systemctl is-system-running --wait").out.trim().to_owned()
+        self.run(UNTIL_RUNNING).out.trim().to_owned()
     }
 
     /// Runs a command that ends in a soft-reboot, and waits for the agent of the userspace that comes up.
