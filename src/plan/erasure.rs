@@ -36,9 +36,13 @@ pub struct Erasure {
 /// `yes`, `no` or `unknown`, and why.
 pub fn verdict(erasure: &Erasure) -> (&'static str, &'static str) {
     match (erasure.level, erasure.done) {
-        (Level::Baseline, _) | (_, Erased::Nothing) => {
+        (_, Erased::Nothing) => {
             ("no", "nothing is erased: what was left is retained, for an undo, or until space is needed")
         }
+        (Level::Baseline, _) => (
+            "no",
+            "only the layer that was left is deleted, snapshots stay, and the device is not told to forget anything",
+        ),
         // A filesystem's own discards reach neither its journal nor what the device had moved elsewhere before.
         (Level::Factory, Erased::Deleted) => (
             "no",

@@ -5,6 +5,7 @@
 //! on the live generation, and only finishes: the request fires once (invariant 5). An undo makes no generation; it
 //! is done if the one it names is live.
 
+use super::erasure::{self, Erased, Erasure};
 use super::request::find;
 use super::{Refusal, Step, retain, sweep};
 use crate::config::Undo;
@@ -374,6 +375,12 @@ fn after(
         Action::Snapshot => retain::undo_target(state, scene.undo, scene.now).ok(),
         _ => from.filter(|_| !matches!(scene.undo, Undo::Never)),
     };
+    if request.action == Action::Reset {
+        let done = if kept.is_some() { Erased::Nothing } else { Erased::Deleted };
+        let erasure = Erasure { level: request.level, done, rotational: None };
+        let (secure, why) = erasure::verdict(&erasure);
+        (record.secure, record.secure_why) = (Some(secure.to_owned()), Some(why.to_owned()));
+    }
     let mut steps = Vec::new();
     if request.commit {
         steps.push(Step::PointBaseline(name(), execution.snapshot));

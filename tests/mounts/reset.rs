@@ -48,6 +48,7 @@ fn resets(fstype: &str) {
         let outcome = state.outcome.clone().unwrap().unwrap();
         assert_eq!((outcome.from_generation, outcome.to_generation), (Some(1), 2));
         assert_eq!(outcome.requested_by, "a test");
+        assert_eq!(outcome.secure.as_deref(), Some("no"), "it is retained: {outcome:?}");
         assert!(state.trash.is_empty(), "the generation that was left is retained");
         assert!(layout.upper("root", 1).join("root/.ssh/authorized_keys").exists());
     });
