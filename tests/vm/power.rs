@@ -2,12 +2,11 @@
 //! state (the request is durable before anything is destroyed), and the request does not fire again.
 
 use crate::checks::{Marks, VERDICT, Verdict, assert_marks, make_marks};
-use crate::harness::{Initramfs, RootFs, Suite};
-use crate::harness::{Machine, StateFs};
+use crate::harness::{Disk, Initramfs, Machine, RootFs, StateFs, Suite};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The last words before the executor, in initramfs-tools.
-pub(crate) const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
+const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
 
 /// What is asked for; all lead to a root without the marks.
 const RESET: &str = "overlayctl reset --yes --keep '/var/kept/**'";
@@ -51,7 +50,7 @@ fn power_cuts_while_a_reset_is_executed_on_btrfs() {
 }
 
 /// How often: every cut costs two boots, and tests/mounts and tests/crash cut in many more places.
-fn cuts(sample: u32, all: u32) -> u32 {
+pub(crate) fn cuts(sample: u32, all: u32) -> u32 {
     if cfg!(feature = "test-full") { all } else { sample }
 }
 
@@ -61,7 +60,22 @@ fn cut(state: StateFs, request: &str, times: u32) {
     let mut machine = Machine::new(&name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, state);
     let old = arm(&mut machine, request);
     let armed = machine.disk.copy(machine.dir().join("armed.img"));
-    let window = time_execution(&mut machine, request, old);
+    let window = time_execution(&mut machine);
+    assert_settled(&machine, request, old, "undisturbed");
+    cut_at_random(&mut machine, &armed, window, times, &|machine, verdict, what| {
+        assert_new(verdict, old, what);
+        assert_settled(machine, request, old, what);
+    });
+}
+
+/// Boots `armed` so many times, cuts the power somewhere in the `window` of the executor, and has the next boot judged.
+pub(crate) fn cut_at_random(
+    machine: &mut Machine,
+    armed: &Disk,
+    window: Duration,
+    times: u32,
+    judge: &dyn Fn(&Machine, &Verdict, &str),
+) {
     let mut chance = Chance::new();
     for number in 1..=times {
         machine.disk = armed.copy(machine.dir().join("state.img"));
@@ -70,10 +84,9 @@ fn cut(state: StateFs, request: &str, times: u32) {
         guest.wait_for_console(EXECUTOR_STARTS);
         std::thread::sleep(delay);
         guest.cut_power();
-        let verdict = Verdict::of(&mut machine, &[]);
+        let verdict = Verdict::of(machine, &[]);
         let what = format!("cut {number} of {times}, {delay:?} into {window:?}: {verdict:#?}");
-        assert_new(&verdict, old, &what);
-        assert_settled(&machine, request, old, &what);
+        judge(machine, &verdict, &what);
     }
 }
 
@@ -81,10 +94,13 @@ fn cut(state: StateFs, request: &str, times: u32) {
 fn arm(machine: &mut Machine, request: &str) -> i64 {
     let mut guest = machine.boot(&[]);
     guest.wait_until_up();
-    if request == RESTORE {
-        guest.succeed("overlayctl snapshot create");
+    // A restore stands on it, a factory reset gives it up.
+    match request {
+        RESTORE => drop(guest.succeed("overlayctl snapshot create")),
+        FACTORY => drop(guest.succeed("echo base >/var/base && overlayctl commit")),
+        _ => {}
     }
-    // Each level gives up a snapshot or stands on one; what is kept lies beside what goes.
+    // What is kept lies beside what goes.
     guest.succeed("mkdir -p /var/kept/deep && echo kept >/var/kept/deep/file && echo gone >/var/gone");
     make_marks(&mut guest);
     assert_marks(&mut guest, Marks::All);
@@ -94,14 +110,13 @@ fn arm(machine: &mut Machine, request: &str) -> i64 {
 }
 
 /// How long the executor needs when nobody disturbs it.
-fn time_execution(machine: &mut Machine, request: &str, old: i64) -> Duration {
+pub(crate) fn time_execution(machine: &mut Machine) -> Duration {
     let mut guest = machine.boot(VERDICT);
     guest.wait_for_console(EXECUTOR_STARTS);
     let start = Instant::now();
     guest.wait_for_console("verdict: begin");
     let window = start.elapsed();
     guest.wait_off();
-    assert_settled(machine, request, old, "undisturbed");
     window
 }
 
@@ -136,18 +151,18 @@ fn current(machine: &Machine) -> i64 {
 }
 
 /// Random moments; which, the failure says.
-pub(crate) struct Chance {
+struct Chance {
     state: u64,
 }
 
 impl Chance {
-    pub(crate) fn new() -> Chance {
+    fn new() -> Chance {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Chance { state: now.as_nanos() as u64 | 1 }
     }
 
     /// Knuth's MMIX generator: its high bits are random enough for this.
-    pub(crate) fn below(&mut self, limit: Duration) -> Duration {
+    fn below(&mut self, limit: Duration) -> Duration {
         self.state =
             self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         limit.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64)

@@ -80,6 +80,9 @@ fn story(name: &str, suite: Suite, initramfs: Initramfs, state: StateFs) {
     assert_gone(&mut guest, &restored["generation"]);
     assert_eq!(guest.run("overlayctl undo --yes").status, 3, "there is no way back");
     guest.succeed(COMPLETE);
+    // The daemon in its sandbox had the filesystem tell the device.
+    let secure = assert_healthy(&mut guest, "persistent");
+    assert_eq!(secure["last"]["secure"], "unknown", "{secure:#}");
     guest.reboot();
     machine.disk.assert_clean();
 

@@ -1,11 +1,10 @@
 //! The wipe of a real machine's state disk: nothing of what was there is found on the raw disk, whenever the power goes.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::checks::{Marks, VERDICT, Verdict, assert_healthy, assert_marks, make_marks, status_of_root};
+use crate::checks::{Marks, assert_healthy, assert_marks, make_marks, status_of_root};
 use crate::harness::{Guest, Initramfs, Machine, RootFs, StateFs, Suite};
-use crate::power::{Chance, EXECUTOR_STARTS};
+use crate::power::{cut_at_random, cuts, time_execution};
 
 /// What must be found nowhere.
 const SECRET: &str = "overlayd-vm-secret-51be09d4";
@@ -67,11 +66,6 @@ fn power_cuts_while_a_wipe_is_executed_on_btrfs() {
     cut(StateFs::Btrfs, cuts(1, 8));
 }
 
-/// As in `power`: every cut costs two boots, and tests/mounts cuts at every single write.
-fn cuts(sample: u32, all: u32) -> u32 {
-    if cfg!(feature = "test-full") { all } else { sample }
-}
-
 fn cut(state: StateFs, times: u32) {
     let name = format!("wipe-power-{}", state.word());
     let mut machine = Machine::new(&name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, state);
@@ -83,20 +77,11 @@ fn cut(state: StateFs, times: u32) {
     let armed = machine.disk.copy(machine.dir().join("armed.img"));
     let window = time_execution(&mut machine);
     assert_gone(&machine, &old, "undisturbed");
-    let mut chance = Chance::new();
-    for number in 1..=times {
-        machine.disk = armed.copy(machine.dir().join("state.img"));
-        let delay = chance.below(window);
-        let mut guest = machine.boot(VERDICT);
-        guest.wait_for_console(EXECUTOR_STARTS);
-        std::thread::sleep(delay);
-        guest.cut_power();
-        let verdict = Verdict::of(&mut machine, &[]);
-        let what = format!("cut {number} of {times}, {delay:?} into {window:?}: {verdict:#?}");
+    cut_at_random(&mut machine, &armed, window, times, &|machine, verdict, what| {
         let ended = (verdict.mode(), verdict.marks(), verdict.generation());
         assert_eq!(ended, ("persistent", "none", 1), "{what}");
-        assert_gone(&machine, &old, &what);
-    }
+        assert_gone(machine, &old, what);
+    });
 }
 
 /// A machine with marks and secrets, up.
@@ -106,17 +91,6 @@ fn lived(machine: &mut Machine) -> Guest {
     make_marks(&mut guest);
     guest.succeed(HIDE);
     guest
-}
-
-/// How long the executor needs when nobody disturbs it.
-fn time_execution(machine: &mut Machine) -> Duration {
-    let mut guest = machine.boot(VERDICT);
-    guest.wait_for_console(EXECUTOR_STARTS);
-    let start = Instant::now();
-    guest.wait_for_console("verdict: begin");
-    let window = start.elapsed();
-    guest.wait_off();
-    window
 }
 
 fn store_of(machine: &Machine) -> String {
