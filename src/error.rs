@@ -54,6 +54,21 @@ pub enum Kind {
     Refused,
 }
 
+impl Kind {
+    /// Whether what was asked for was declined, and nothing is broken or short.
+    pub fn is_refusal(self) -> bool {
+        !matches!(
+            self,
+            Kind::Failed
+                | Kind::BadConfig
+                | Kind::StoreUnavailable
+                | Kind::StoreDamaged
+                | Kind::SnapshotIncomplete
+                | Kind::InsufficientSpace
+        )
+    }
+}
+
 /// An error with its whole story in `Display`; `source()` is always empty.
 #[derive(Clone)]
 pub struct Error(Box<Story>);

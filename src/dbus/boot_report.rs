@@ -38,7 +38,7 @@ fn tell_now(handoff: &Handoff, store: Option<&Path>) {
                 mode = state.mode.word(),
                 configured = state.configured.word(),
                 reason,
-                "overlay is not in its configured mode"
+                "overlay `{overlay}` is not in its configured mode: {reason}"
             );
         }
     }
@@ -94,15 +94,17 @@ fn failed(overlay: &str, outcome: &OutcomeRecord) {
         Action::Reset => message_id::RESET_FAILED,
         Action::Restore | Action::Undo | Action::Snapshot => message_id::REQUEST_FAILED,
     };
+    let operation = outcome.action.word();
+    let reason = outcome.message.as_deref().unwrap_or("no reason is recorded");
     tracing::error!(
         message_id,
-        operation = outcome.action.word(),
+        operation,
         overlay,
         request = outcome.request,
         by = outcome.requested_by,
         via = outcome.via,
         level = level(outcome),
-        reason = outcome.message.as_deref().unwrap_or("no reason is recorded"),
-        "request could not be executed at boot"
+        reason,
+        "{operation} could not be executed at boot: {reason}"
     );
 }

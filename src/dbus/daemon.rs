@@ -12,8 +12,9 @@ use zruntime::signal::{Signal, Signals};
 use zruntime::{EventListener, Shared, SharedRuntime};
 
 use super::core::{Core, Depth, Places, Report};
+use super::errors::{BusError, kind_of};
 use super::job::JobObject;
-use super::jobs::{Ended, Initiator, Jobs};
+use super::jobs::{Ended, Initiator, Job, Jobs};
 use super::known::{self, Known};
 use super::log_control::{self, LogControl};
 use super::manager::ManagerObject;
@@ -162,8 +163,7 @@ impl Daemon {
         self.tell_difference().await;
         let Some(job) = self.core.jobs(|jobs| jobs.finish(id, ended, Instant::now())) else { return };
         if let Some(Ended::Failed(error)) = &job.ended {
-            let operation = job.work.word();
-            tracing::error!(operation, overlay = %job.overlay, job = id, error = %error, "job failed");
+            tell_failure(&job, error);
         }
         note(announce::active_job(&self.core, &self.bus, &job.overlay).await);
         note(announce::job(&self.bus, &job).await);
@@ -173,7 +173,7 @@ impl Daemon {
             && matches!(job.ended, Some(Ended::Done(_)))
             && let Err(error) = reboot::reboot(&self.bus, boot).await
         {
-            tracing::error!(operation = "reboot", error = %error, "failed to reboot");
+            tracing::error!(operation = "reboot", "failed to reboot: {error}");
         }
     }
 
@@ -202,7 +202,7 @@ impl Daemon {
         }
         let by = Initiator { uid: 0, name: "overlayd".to_owned() };
         if let Err(error) = request::submit(&self.core, &self.bus, Work::Cleanup, "", by).await {
-            tracing::error!(operation = "cleanup", error = %error, "failed to start a job");
+            tracing::error!(operation = "cleanup", "failed to start a job: {error}");
         }
     }
 
@@ -259,7 +259,7 @@ impl Daemon {
         let end = Instant::now() + DRAIN;
         let grace = Instant::now() + GRACE;
         if let Err(error) = self.bus.release_name(NAME).await {
-            tracing::warn!(error = %error, "failed to release the name");
+            tracing::warn!("failed to release the name: {error}");
         }
         loop {
             let woken = self.core.wake.listen();
@@ -293,7 +293,17 @@ impl Daemon {
 
 fn note<T>(told: zbus::Result<T>) {
     if let Err(error) = told {
-        tracing::warn!(error = %error, "failed to tell clients what changed");
+        tracing::warn!("failed to tell clients what changed: {error}");
+    }
+}
+
+/// An administrator is to look at what failed; not at what somebody asked for in vain.
+fn tell_failure(job: &Job, error: &BusError) {
+    let (operation, message) = (job.work.word(), error.message());
+    if kind_of(error.name()).is_refusal() {
+        tracing::info!(operation, overlay = %job.overlay, job = job.id, "{operation} refused: {message}");
+    } else {
+        tracing::error!(operation, overlay = %job.overlay, job = job.id, "{operation} failed: {message}");
     }
 }
 

@@ -47,6 +47,6 @@ impl Watchdog {
 
 fn send(state: NotifyState) {
     if let Err(error) = daemon::notify(false, &[state]) {
-        tracing::warn!(error = %error, "failed to notify the service manager");
+        tracing::warn!("failed to notify the service manager: {error}");
     }
 }

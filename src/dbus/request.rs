@@ -202,7 +202,7 @@ pub(super) async fn submit(
     tracing::info!(operation = word, overlay, job = id, by = name, "job accepted");
     // A job that is accepted runs, whether or not it could be shown.
     if let Err(error) = show(core, bus, id, overlay).await {
-        tracing::warn!(job = id, error = %error, "failed to tell clients of a job");
+        tracing::warn!(job = id, "failed to tell clients of a job: {error}");
     }
     core.jobs(|jobs| jobs.announced(id));
     core.wake.notify(usize::MAX);

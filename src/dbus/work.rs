@@ -182,7 +182,7 @@ fn cleanup(at: &At<'_>) -> Result<Ended> {
 /// Tells which resets are complete now.
 fn erased(cleaned: &Cleaned) {
     if let Some(error) = &cleaned.untold {
-        tracing::warn!(operation = "cleanup", error, "the device was not told what was deleted");
+        tracing::warn!(operation = "cleanup", "the device was not told what was deleted: {error}");
     }
     for (overlay, outcome) in &cleaned.erased {
         tracing::info!(

@@ -37,7 +37,7 @@ fn what_a_boot_executed_is_told_by_its_own_message() {
 #[test]
 fn a_request_that_was_given_up_is_told_with_the_reason() {
     let log = told("restore", "result = \"failed\"\nmessage = \"snapshot 5 is damaged\"\n");
-    assert!(log.contains("request could not be executed at boot"), "{log}");
+    assert!(log.contains("restore could not be executed at boot: snapshot 5 is damaged"), "{log}");
     assert!(log.contains(overlayd::logging::message_id::REQUEST_FAILED), "{log}");
     assert!(log.contains("snapshot 5 is damaged") && !log.contains("executed at boot generation"), "{log}");
 }

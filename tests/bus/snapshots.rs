@@ -180,6 +180,9 @@ fn a_restore_waits_for_the_next_boot_and_can_be_taken_back_by_its_own_name_only(
     let again = done(&bus, restore(&bus, id, &[], 0));
     assert_eq!(again.details["was-pending"], OwnedVariant::from(true));
     assert_eq!(failed(&bus, undo(&bus, 0)), "org.overlayd1.Error.NothingToDo");
+    // Somebody asked in vain; there is nothing for an administrator to look at.
+    let log = std::fs::read_to_string(world.dir.join("daemon.log")).unwrap();
+    assert!(log.contains("info: undo refused: ") && !log.contains("undo failed"), "{log}");
     // It is no factory reset.
     assert_eq!(property::<String>(&bus, ROOT, MANAGER, "FactoryResetState"), "off");
     let cancel = call::<_, ()>(&bus, ROOT, MANAGER, "CancelFactoryReset", &0u64);
