@@ -66,7 +66,7 @@ lint:
 # Without what needs root or mkfs programs: `make test` runs that too.
 check: lint
 	$(CARGO) test --locked --lib --test golden -- \
-		--skip as_root --skip superblock::tests --skip probes_an_image
+		--skip as_root --skip superblock::tests --skip elsewhere::tests --skip probes_an_image
 
 packages-build packages-test packages-try packages-bench:
 	tests/packages install $(@:packages-%=%)

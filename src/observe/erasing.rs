@@ -10,7 +10,7 @@ use crate::plan::wipe::Target;
 use crate::store::Layout;
 use crate::sys::superblock::FsType;
 use crate::sys::wipe_sector::{self, WipeSector};
-use crate::sys::{atomic, block};
+use crate::sys::{atomic, block, elsewhere};
 
 /// The device at `node`, and what lies on it. If it is marked as being wiped, what the mark says takes the place of that.
 pub fn target(node: &Path) -> Result<Target> {
@@ -33,6 +33,10 @@ pub fn target(node: &Path) -> Result<Target> {
             false => uuid,
         }),
         devices: if fstype == Some(FsType::Btrfs) { btrfs_devices(&file).map_err(fail)? } else { 1 },
+        elsewhere: match fstype {
+            Some(fstype) => elsewhere::part(&file, fstype).map_err(fail)?,
+            None => None,
+        },
         fstype: match mark_in(&file).map_err(fail)? {
             Some(mark) => mark.fstype,
             None => fstype.map(|t| t.name().to_owned()).unwrap_or_default(),

@@ -11,6 +11,7 @@ use crate::observe::Moment;
 use crate::store::records::{Level, OutcomeRecord, RequestRecord};
 use crate::store::wipe_record::WipeRecord;
 use crate::sys::block::DeviceSpec;
+use crate::sys::elsewhere::Part;
 use crate::sys::wipe_sector::WipeSector;
 
 /// What is known of the device, besides `plan::state::DeviceFacts`.
@@ -30,6 +31,8 @@ pub struct Target {
     pub mapping: Option<String>,
     /// How many devices the filesystem spans.
     pub devices: u64,
+    /// The part of it that lies on another device, by its own account.
+    pub elsewhere: Option<Part>,
     /// Type of the filesystem on it; or of the one that is to be made, if a wipe was interrupted.
     pub fstype: String,
     /// Its UUID.
@@ -62,6 +65,11 @@ pub fn check(config: &Config, request: &RequestRecord, target: &Target) -> Resul
     if target.devices > 1 {
         let what =
             format!("the filesystem on {node} spans {} devices, and a wipe erases one", target.devices);
+        return refuse(what, "reset with --factory");
+    }
+    if let Some(part) = target.elsewhere {
+        let what =
+            format!("{part} of the filesystem on {node} lies on another device, and a wipe erases one");
         return refuse(what, "reset with --factory");
     }
     let elsewhere = ["logdev=", "rtdev=", "journal_path=", "journal_dev=", "device="];
@@ -272,6 +280,8 @@ mod tests {
         refused(&config(), &request(), &mapping, "mapping of the device mapper (CRYPT-LUKS2-x)");
         refused(&config(), &request(), &of(&|t| t.devices = 2), "spans 2 devices");
         refused(&config(), &request(), &of(&|t| t.sector = 8192), "sectors of 8192");
+        let journal = of(&|t| t.elsewhere = Some(Part::Journal));
+        refused(&config(), &request(), &journal, "the journal of the filesystem on /dev/vdb lies on another");
         let logdev = with_state(|s| s.options = "noatime,logdev=/dev/sdb".into());
         refused(&logdev, &request(), &target("xfs"), "logdev=/dev/sdb");
         let spaces = with_state(|s| s.path = "a b".into());

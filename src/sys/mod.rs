@@ -6,6 +6,7 @@ pub mod btrfs;
 pub mod content;
 pub mod discard;
 pub mod efi;
+pub mod elsewhere;
 pub mod gpt;
 pub mod inroot;
 pub mod lock;

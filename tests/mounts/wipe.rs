@@ -423,6 +423,20 @@ fn a_btrfs_of_two_devices_is_not_wiped() {
     refuses(&rig, &["spans 2 devices"]);
 }
 
+/// Neither the configuration nor the mount options name the journal's device.
+#[test]
+fn an_ext4_with_its_journal_elsewhere_is_not_wiped() {
+    let mut rig = Rig::without_filesystem(64);
+    let journal = Detached::attach(&rig.beside("journal.img"), 16);
+    run("mkfs.ext4", &["-q", "-F", "-O", "journal_dev", "-b", "4096", &journal.0]);
+    let device = format!("device={}", journal.0);
+    run("mkfs.ext4", &["-q", "-F", "-b", "4096", "-J", &device, &rig.device]);
+    rig.configure_whole(&format!("[state]\ndevice = \"{}\"\n", rig.device));
+    live(&rig);
+    ask(&rig);
+    refuses(&rig, &["the journal of the filesystem", "lies on another device", "--factory"]);
+}
+
 /// The rig takes its last loop device for the base's: this one it must not know.
 struct Detached(String);
 
