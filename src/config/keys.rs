@@ -15,6 +15,8 @@ pub enum Kind {
     Device,
     /// A relative path of plain components.
     RelativePath,
+    /// An absolute path of plain components, or empty.
+    AbsolutePath,
     /// Comma-separated mount options.
     MountOptions,
     /// `never`, `always`, or a time span.
@@ -58,6 +60,7 @@ pub const KEYS: &[Key] = &[
     key("state.fsck", Kind::Choice(&["auto", "never", "force"]), "auto", "fsck"),
     key("state.fsck-timeout", Kind::Duration, "90s", "fsck-timeout"),
     key("state.format", Kind::Choice(&["never", "if-blank"]), "never", "format"),
+    key("state.key-file", Kind::AbsolutePath, "", "key-file"),
     key("overlay.*.target", Kind::Text, "/", ""),
     key("overlay.*.mode", Kind::Choice(MODES), "persistent", "mode"),
     key("overlay.*.size", Kind::Size, "50%", "size"),

@@ -55,6 +55,8 @@ pub struct State {
     pub fsck_timeout: Duration,
     /// When to make a filesystem.
     pub format: Format,
+    /// The key of the encrypted volume that the filesystem lies in, in the initramfs or in the base.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `[overlay.NAME]`.
@@ -176,6 +178,7 @@ pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> 
         },
         fsck_timeout: duration("state.fsck-timeout"),
         format: if get("state.format") == "if-blank" { Format::IfBlank } else { Format::Never },
+        key_file: Some(PathBuf::from(word("state.key-file"))).filter(|p| !p.as_os_str().is_empty()),
     };
     let named = entries.keys().filter_map(|key| Some(key.strip_prefix("overlay.")?.split_once('.')?.0));
     let overlays: BTreeMap<String, Overlay> =

@@ -37,6 +37,8 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Device if text.is_empty() => Ok(()),
         Kind::Device => DeviceSpec::parse(text).map(drop),
         Kind::RelativePath => check_relative(text),
+        Kind::AbsolutePath if text.is_empty() => Ok(()),
+        Kind::AbsolutePath => check_absolute(text),
         Kind::MountOptions => check_mount_options(text),
         Kind::Undo => parse_undo(text).map(drop),
         Kind::Number => {
@@ -146,6 +148,13 @@ fn check_relative(text: &str) -> Result<(), String> {
     Err(format!("\"{text}\" is not a relative path of plain names; write for example \"overlayd\""))
 }
 
+fn check_absolute(text: &str) -> Result<(), String> {
+    match text.strip_prefix('/').map(check_relative) {
+        Some(Ok(())) => Ok(()),
+        _ => Err(format!("\"{text}\" is not an absolute path of plain names")),
+    }
+}
+
 /// What an administrator must not set here, because invariants 6 and 11 decide it.
 fn check_mount_options(text: &str) -> Result<(), String> {
     const OURS: &[&str] =
@@ -208,6 +217,10 @@ mod tests {
         assert!(check(Kind::RelativePath, "a/b").is_ok());
         for bad in ["", "/a", "../a", "a/../b", "./a"] {
             assert!(check(Kind::RelativePath, bad).is_err(), "{bad}");
+        }
+        assert!(check(Kind::AbsolutePath, "/etc/key").is_ok() && check(Kind::AbsolutePath, "").is_ok());
+        for bad in ["etc/key", "/", "/etc/../key", "//key"] {
+            assert!(check(Kind::AbsolutePath, bad).is_err(), "{bad}");
         }
     }
 

@@ -45,10 +45,10 @@ pub fn run(sysroot: &Path) -> Result<()> {
     make_run_dir(&run.join("overlayd")).unwrap_or_else(|e| tracing::error!("{e}"));
     let need = need(&loaded.config, &config_problems);
     let mut brought =
-        state::bring_up_at_boot(&loaded.config, need, &facts.base, &state_at, &Paths::default());
+        state::bring_up_at_boot(&loaded.config, need, &facts.base, sysroot, &state_at, &Paths::default());
     let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
     let unsettled = triggers.obey(&mut brought);
-    state::wipe_if_asked(&loaded.config, &facts.base, &state_at, &facts.now, &mut brought);
+    state::wipe_if_asked(&loaded.config, &facts.base, sysroot, &state_at, &facts.now, &mut brought);
     // Only now: what asks for a reset is read, and keeps what the configuration says.
     facts.kept = kept(&loaded.config, &brought.disk);
     let places = Places {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::wipe::{self, Ended, Wipe};
 use crate::config::{Config, State};
 use crate::error::{Error, Kind, Result};
-use crate::exec;
+use crate::exec::{self, luks};
 use crate::handoff::HandoffState;
 use crate::observe::{self, Base, Moment};
 use crate::plan::boot::Disk;
@@ -15,6 +15,7 @@ use crate::plan::{self, Step};
 use crate::store::{Layout, read};
 use crate::sys::block::{self, DeviceSpec, Paths, Search};
 use crate::sys::mountinfo;
+use crate::sys::superblock::FsType;
 
 /// What came of it.
 #[derive(Debug)]
@@ -48,35 +49,60 @@ struct Way<'a> {
     state: &'a State,
     spec: &'a DeviceSpec,
     base: &'a Base,
+    /// Where the base is mounted.
+    sysroot: &'a Path,
     at: &'a Path,
 }
 
-/// Brings the state filesystem up at `at`. Never fails: the reason is part of the result.
+/// Brings the state filesystem up at `at`, in a system that runs. Never fails: the reason is part of the result.
 pub fn bring_up(state: &State, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
-    brought(state, need, base, at, paths, &mut |_, _| Ok(None))
+    brought(state, need, base, Path::new("/"), at, paths, &mut |_, _| Ok(None))
 }
 
-/// The same in early boot, which also finishes a wipe of the device that was interrupted.
-pub fn bring_up_at_boot(config: &Config, need: Need, base: &Base, at: &Path, paths: &Paths) -> Brought {
-    brought(&config.state, need, base, at, paths, &mut |way, node| {
-        check_own(&observe::device(node, way.state, base)?)?;
-        wiping(config, way.spec, node, at).resume()
+/// The same in early boot, which also finishes a wipe of the device that was interrupted, and makes an encrypted volume on
+/// one that is blank.
+pub fn bring_up_at_boot(
+    config: &Config,
+    need: Need,
+    base: &Base,
+    sysroot: &Path,
+    at: &Path,
+    paths: &Paths,
+) -> Brought {
+    brought(&config.state, need, base, sysroot, at, paths, &mut |way, node| {
+        let facts = observe::device(node, way.state, base)?;
+        check_own(&facts)?;
+        let wipe = wiping(config, way, node);
+        let wiped = wipe.resume()?;
+        if plan::state::wants_encryption(way.state, &facts) {
+            wipe.encrypt_blank()?;
+        }
+        Ok(wiped)
     })
 }
 
 /// Carries a pending wipe out, for which the state filesystem goes and comes back. What can not be done is given up, with
 /// an outcome that says why, and the store stays as it is.
-pub fn wipe_if_asked(config: &Config, base: &Base, at: &Path, now: &Moment, brought: &mut Brought) {
+pub fn wipe_if_asked(
+    config: &Config,
+    base: &Base,
+    sysroot: &Path,
+    at: &Path,
+    now: &Moment,
+    brought: &mut Brought,
+) {
     let Disk::Mounted { layout, store: Some(Ok(view)), .. } = &brought.disk else { return };
     let (layout, view) = (layout.clone(), view.clone());
     let (Some(request), Some(spec)) = (wipe::pending(&view), &config.state.device) else { return };
     let Some(node) = brought.state.as_ref().map(|s| PathBuf::from(&s.device)) else { return };
-    let ended = wiping(config, spec, &node, at).run(request, &layout, at);
+    // The volume that is open on it comes and goes.
+    let device = block::below(&node).unwrap_or_else(|| node.clone());
+    let way = Way { state: &config.state, spec, base, sysroot, at };
+    let ended = wiping(config, &way, &node).run(request, &layout, at);
     brought.disk = match &ended {
         Err(unfinished) => Disk::Unavailable(unfinished.clone()),
         Ok(_) if is_mounted(at) => brought.disk.clone(),
-        Ok(_) => bring_back(&Way { state: &config.state, spec, base, at }, &node, brought)
-            .unwrap_or_else(Disk::Unavailable),
+        Ok(_) => bring_back(&way, &device, brought).unwrap_or_else(Disk::Unavailable),
     };
     match ended {
         Ok(Ended::Done) => brought.wiped = Some(request.id.clone()),
@@ -90,14 +116,15 @@ pub fn wipe_if_asked(config: &Config, base: &Base, at: &Path, now: &Moment, brou
     }
 }
 
-fn wiping<'a>(config: &'a Config, spec: &'a DeviceSpec, node: &'a Path, at: &Path) -> Wipe<'a> {
-    Wipe { config, spec, node, workshop: at.with_file_name("wipe") }
+fn wiping<'a>(config: &'a Config, way: &Way<'a>, node: &'a Path) -> Wipe<'a> {
+    Wipe { config, spec: way.spec, node, sysroot: way.sysroot, workshop: way.at.with_file_name("wipe") }
 }
 
 fn brought(
     state: &State,
     need: Need,
     base: &Base,
+    sysroot: &Path,
     at: &Path,
     paths: &Paths,
     before: &mut dyn FnMut(&Way<'_>, &Path) -> Result<Option<String>>,
@@ -110,7 +137,7 @@ fn brought(
         wiped: None,
     };
     let Some(spec) = state.device.as_ref().filter(|_| need != Need::Nothing) else { return brought };
-    let way = Way { state, spec, base, at };
+    let way = Way { state, spec, base, sysroot, at };
     let mut bring = || match wait(state, spec, need, paths, &mut brought.waited)? {
         Some(node) => {
             brought.wiped = before(&way, &node)?;
@@ -146,9 +173,22 @@ fn wait(
     }
 }
 
-fn bring_back(way: &Way<'_>, node: &Path, brought: &mut Brought) -> Result<Disk> {
-    let Way { state, spec, base, at } = *way;
-    let facts = observe::device(node, state, base)?;
+/// The volume on the device, if it is an encrypted one that is open, or that can be opened; else the device.
+fn unlocked(way: &Way<'_>, device: &Path) -> Result<PathBuf> {
+    if block::probe(device)?.is_none_or(|found| found.fstype != FsType::Luks) {
+        return Ok(device.to_owned());
+    }
+    match (block::opened(device), &way.state.key_file) {
+        (Some(volume), _) => Ok(volume),
+        (None, Some(_)) => luks::open(device, &luks::key(way.state, way.sysroot)?, luks::NAME, None),
+        (None, None) => Ok(device.to_owned()),
+    }
+}
+
+fn bring_back(way: &Way<'_>, device: &Path, brought: &mut Brought) -> Result<Disk> {
+    let Way { state, spec, base, at, .. } = *way;
+    let node = unlocked(way, device)?;
+    let facts = observe::device(&node, state, base)?;
     let steps = plan::state::prepare(state, &facts)?;
     brought.problems.extend(exec::disk::run(&steps, at, state.fsck_timeout)?);
     let fstype = steps.iter().find_map(|s| match s {

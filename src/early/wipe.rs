@@ -6,24 +6,28 @@
 //! 3. Everything behind it is erased.
 //! 4. A new filesystem is made in memory, with a store in it that says how the wipe went, and copied to the device. The
 //!    first sector comes last, and ends the wipe.
+//!
+//! Of an encrypted volume (LUKS2) the device below it is wiped. Its mapping is closed before the mark, the key slots go
+//! first, the new filesystem is made in a new volume whose header is in memory, and it is the header that comes last.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, State};
 use crate::error::{Error, Kind, Result};
-use crate::exec::store;
 use crate::exec::wipe::{self, Contents, Workshop};
+use crate::exec::{luks, store};
 use crate::observe::{self, Moment, erasing};
 use crate::plan::erasure::Erased;
-use crate::plan::wipe::{self as plan, Making, Target};
+use crate::plan::wipe::{self as plan, FRONT, Making, Target};
 use crate::plan::{Step, execute};
 use crate::store::lock::StoreLock;
 use crate::store::records::{FORMAT, Level, RequestRecord, StoreRecord};
-use crate::store::wipe_record::WipeRecord;
+use crate::store::wipe_record::{Luks, WipeRecord};
 use crate::store::{Layout, StoreView};
-use crate::sys::block::{self, DeviceSpec};
+use crate::sys::block::{self, DeviceSpec, Paths, Search};
 use crate::sys::discard::Device;
+use crate::sys::superblock::FsType;
 use crate::sys::wipe_sector::WipeSector;
 use crate::sys::{mount, process};
 
@@ -37,8 +41,10 @@ pub struct Wipe<'a> {
     pub config: &'a Config,
     /// How it names the device.
     pub spec: &'a DeviceSpec,
-    /// The device.
+    /// The device that it names, or the volume that is open on it.
     pub node: &'a Path,
+    /// Where the base is mounted, which may hold the key of an encrypted volume.
+    pub sysroot: &'a Path,
     /// Where memory is mounted for the new filesystem; nothing is there.
     pub workshop: PathBuf,
 }
@@ -66,15 +72,30 @@ struct Ready {
 }
 
 impl Wipe<'_> {
-    /// Finishes a wipe that was interrupted. Returns the id of its request; none: the device bears no mark.
+    /// Finishes a wipe that was interrupted, or the making of an encrypted volume. Returns the id of the wipe's request;
+    /// none: the device bears no mark, or that of no request.
     pub fn resume(&self) -> Result<Option<String>> {
         let Some(mark) = erasing::mark(self.node)? else { return Ok(None) };
         let record = WipeRecord::parse(self.node, &mark.text)?;
-        let target = erasing::target(self.node)?;
+        let target = erasing::marked(self.node, &mark, &record)?;
         plan::check_resumed(&record, &target)?;
         tracing::warn!("going on with the interrupted wipe of {}", self.node.display());
-        self.finish(&Device::open(self.node)?, &target, &record).map_err(|e| self.unfinished(&e))?;
-        Ok(Some(record.request))
+        self.finish(Device::open(self.node)?, &target, &record).map_err(|e| self.unfinished(&e))?;
+        Ok(Some(record.request).filter(|id| !id.is_empty()))
+    }
+
+    /// Makes an encrypted volume, with a filesystem and a store in it, on a device that is blank.
+    pub fn encrypt_blank(&self) -> Result<()> {
+        let target = Target { luks: Some(luks::new_volume()?), ..erasing::blank(self.node)? };
+        let fstype = self.config.state.fstype.clone().unwrap_or_default();
+        let target = Target { fstype, label: "overlayd".to_owned(), ..target };
+        let mark = plan::first_sector(&target, &observe::moment(), observe::boot_id())?;
+        let record = WipeRecord::parse(self.node, &mark.text)?;
+        self.try_out(&target, &record)?;
+        tracing::warn!("making an encrypted volume on {}, which is blank", self.node.display());
+        let device = Device::open(self.node)?;
+        wipe::write_mark(&device, target.sector, &mark)?;
+        self.finish(device, &target, &record)
     }
 
     /// Carries `request` out, which was read from the store at `layout`, in the filesystem that is mounted at `at` and is
@@ -82,57 +103,128 @@ impl Wipe<'_> {
     pub fn run(&self, request: &RequestRecord, layout: &Layout, at: &Path) -> Result<Ended> {
         let ready = self.prepare(request, layout).and_then(|ready| {
             mount::unmount(at).map_err(|e| Error::io("unmount", at, e))?;
+            if let Some(luks) = &ready.target.luks {
+                luks::close(&luks.name)?;
+            }
             Ok((self.open(&ready.target)?, ready))
         });
         let (device, Ready { target, mark, record }) = match ready {
             Ok(ready) => ready,
             Err(why) => return Ok(Ended::Refused(why)),
         };
-        tracing::warn!("wiping {}, as {} asked", self.node.display(), record.by);
+        tracing::warn!("wiping {}, as {} asked", target.node.display(), record.by);
         // If the write fails, it may have been done nevertheless: the next boot sees.
         wipe::write_mark(&device, target.sector, &mark)
-            .and_then(|()| self.finish(&device, &target, &record))
+            .and_then(|()| self.finish(device, &target, &record))
             .map_err(|e| self.unfinished(&e))?;
         Ok(Ended::Done)
     }
 
     /// Finds out whether it can be done, while the filesystem is mounted; nothing on it is changed.
     fn prepare(&self, request: &RequestRecord, layout: &Layout) -> Result<Ready> {
-        let target = erasing::target(self.node)?;
+        let found = erasing::target(self.node)?;
+        let target = Target { findable: self.is_findable(&found)?, ..found };
         plan::check(self.config, request, &target)?;
         let tokens = plan::live_tokens(&erasing::tokens(layout)?, &observe::kernel_command_line());
         let mark = plan::sector(request, tokens, &target)?;
         let record = WipeRecord::parse(self.node, &mark.text)?;
-        // As if it were overwritten: the texts for the other ways differ by some bytes. mkfs.btrfs takes no UUID that a
-        // device has already.
-        let uuid = plan::lasting_uuid(self.spec).map(|_| process::random_uuid()).transpose()?;
-        let workshop = Workshop::open(self.workshop.clone())?;
-        self.make(&workshop, &target, &record, Erased::Overwritten, uuid.as_deref())?;
+        self.try_out(&target, &record)?;
         Ok(Ready { target, mark, record })
     }
 
-    /// For nobody else, and the very device whose store was read: its filesystem is still the same.
+    /// Labels and UUIDs stand in the mark; everything else must name the device itself.
+    fn is_findable(&self, target: &Target) -> Result<bool> {
+        Ok(match self.spec {
+            DeviceSpec::Label(_) | DeviceSpec::Uuid(_) => true,
+            spec => match block::find(spec, &Paths::default())? {
+                Search::Found(node) => fs::canonicalize(&node).is_ok_and(|node| node == target.node),
+                Search::Missing | Search::Ambiguous(_) => false,
+            },
+        })
+    }
+
+    /// Whether what is to be made can be made.
+    fn try_out(&self, target: &Target, record: &WipeRecord) -> Result<()> {
+        let workshop = Workshop::open(self.workshop.clone())?;
+        // mkfs.btrfs takes no UUID that a device has already.
+        let uuid = plan::lasting_uuid(self.spec).map(|_| process::random_uuid()).transpose()?;
+        // As if it were overwritten: the texts for the other ways differ by some bytes.
+        self.make(&workshop, target, record, Erased::Overwritten, uuid.as_deref(), None)?;
+        if let Some(luks) = &target.luks {
+            let key = luks::key(&self.config.state, self.sysroot)?;
+            luks::make_header(&workshop.path("header"), &workshop.path("disk"), target, luks, &key)?;
+        }
+        Ok(())
+    }
+
+    /// For nobody else, and the very device whose store was read: its filesystem, or the volume, is still the same.
     fn open(&self, target: &Target) -> Result<Device> {
-        let device = Device::open(self.node)?;
-        let found = block::probe(self.node)?.map(|s| (s.fstype.name().to_owned(), s.uuid, s.label));
-        let wanted = (target.fstype.clone(), target.uuid.clone(), target.label.clone());
+        let device = Device::open(&target.node)?;
+        let found = block::probe(&target.node)?.map(|s| (s.fstype.name().to_owned(), s.uuid));
+        let wanted = match &target.luks {
+            Some(luks) => (FsType::Luks.name().to_owned(), luks.uuid.clone()),
+            None => (target.fstype.clone(), target.uuid.clone()),
+        };
         if found != Some(wanted) || device.size() != target.size {
-            let what =
-                format!("{} is not the device any more that the request was read from", self.node.display());
+            let node = target.node.display();
+            let what = format!("{node} is not the device any more that the request was read from");
             return Err(Error::new(Kind::Refused, what));
         }
         Ok(device)
     }
 
-    fn finish(&self, device: &Device, target: &Target, record: &WipeRecord) -> Result<()> {
-        let done = wipe::erase(device, target.sector)?;
+    fn finish(&self, device: Device, target: &Target, record: &WipeRecord) -> Result<()> {
+        if let Some(luks) = &target.luks {
+            wipe::destroy_keys(&device, luks.header)?;
+        }
+        let done = match record.request.is_empty() {
+            true => Erased::Nothing,
+            false => wipe::erase(&device, target.sector)?,
+        };
         let workshop = Workshop::open(self.workshop.clone())?;
-        let image = self.make(&workshop, target, record, done, plan::lasting_uuid(self.spec).as_deref())?;
-        wipe::copy(&image, device, target.sector)?;
-        tracing::warn!("{} is wiped, and made anew", self.node.display());
+        match &target.luks {
+            None => {
+                let uuid = plan::lasting_uuid(self.spec);
+                self.make(&workshop, target, record, done, uuid.as_deref(), None)?;
+                let image = open_file(&workshop.path("image"))?;
+                wipe::copy(&image, &device, target.sector, FRONT)?;
+            }
+            Some(luks) => {
+                // While it is held for wiping, no mapping can lie on it.
+                drop(device);
+                self.make_volume(&workshop, target, luks, record, done)?;
+            }
+        }
+        tracing::warn!("{} is made anew", target.node.display());
         Ok(())
     }
 
+    /// The filesystem in the volume first, its header last; and opens it under its name.
+    fn make_volume(
+        &self,
+        workshop: &Workshop,
+        target: &Target,
+        luks: &Luks,
+        record: &WipeRecord,
+        done: Erased,
+    ) -> Result<()> {
+        let key = luks::key(&self.config.state, self.sysroot)?;
+        let header = workshop.path("header");
+        luks::make_header(&header, &workshop.path("disk"), target, luks, &key)?;
+        let volume = luks::open(&target.node, &key, luks::FILLING, Some(&header))?;
+        let uuid = plan::lasting_uuid(self.spec);
+        let made = self
+            .make(workshop, target, record, done, uuid.as_deref(), Some(&volume))
+            .and_then(|()| open_file(&volume)?.sync_all().map_err(|e| Error::io("sync", &volume, e)));
+        luks::close(luks::FILLING)?;
+        made?;
+        let device = Device::open(&target.node)?;
+        wipe::copy(&open_file(&header)?, &device, target.sector, luks::KEY_SLOTS)?;
+        drop(device);
+        luks::open(&target.node, &key, &luks.name, None).map(drop)
+    }
+
+    /// Makes the filesystem in the workshop's file `image`, or in `volume`.
     fn make(
         &self,
         workshop: &Workshop,
@@ -140,7 +232,8 @@ impl Wipe<'_> {
         record: &WipeRecord,
         done: Erased,
         uuid: Option<&str>,
-    ) -> Result<File> {
+        volume: Option<&Path>,
+    ) -> Result<()> {
         let now = observe::moment();
         let store = StoreRecord {
             format: FORMAT,
@@ -150,12 +243,15 @@ impl Wipe<'_> {
         };
         let outcome = plan::outcome(record, done, target.rotational, &now);
         let [image, tree, prototype] = ["image", "tree", "prototype"].map(|name| workshop.path(name));
-        let making = Making { target, uuid, image: &image, tree: &tree, prototype: &prototype };
+        let image = volume.unwrap_or(&image);
+        let making = Making { target, uuid, image, tree: &tree, prototype: &prototype };
         let State { path, .. } = &self.config.state;
-        wipe::make_image(
-            &making,
-            &Contents { path, store: &store, outcome: &outcome, tokens: &record.tokens },
-        )
+        let outcome = Some(&outcome).filter(|_| !record.request.is_empty());
+        let contents = Contents { path, store: &store, outcome, tokens: &record.tokens };
+        match volume {
+            Some(_) => wipe::make_filesystem(&making, &contents),
+            None => wipe::make_image(&making, &contents),
+        }
     }
 
     fn unfinished(&self, error: &Error) -> Error {
@@ -165,6 +261,10 @@ impl Wipe<'_> {
             .context(format!("the wipe of {} is not finished", self.node.display()))
             .remedy("every boot goes on with it")
     }
+}
+
+fn open_file(path: &Path) -> Result<File> {
+    File::open(path).map_err(|e| Error::io("open", path, e))
 }
 
 /// Gives the request up, with an outcome that says why.

@@ -2,6 +2,7 @@
 
 pub mod disk;
 pub mod host;
+pub mod luks;
 pub mod mounts;
 pub mod store;
 pub mod wipe;

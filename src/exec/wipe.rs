@@ -36,6 +36,26 @@ pub fn write_mark(device: &Device, sector: u64, mark: &WipeSector) -> Result<()>
     device.sync()
 }
 
+/// Makes an encrypted volume unreadable, while the mark stands in its first sector: the copies of its header first, for
+/// by them it would be found and opened, and then all of the key slots.
+pub fn destroy_keys(device: &Device, header: u64) -> Result<()> {
+    // LUKS2's second header: one of 16 KiB << n up to 4 MiB (cryptsetup, LUKS2 on-disk format, 2.1).
+    for at in (0..=8).map(|n| 0x4000_u64 << n).filter(|at| at + FRONT <= device.size()) {
+        device.write(at, &buffer(FRONT))?;
+    }
+    device.sync()?;
+    let end = header.min(device.size()) / FRONT * FRONT;
+    let mut zeros = buffer(PIECE as u64);
+    let mut at = FRONT;
+    while at < end {
+        let step = (end - at).min(PIECE as u64);
+        zeros.resize(step as usize);
+        device.write(at, &zeros)?;
+        at += step;
+    }
+    device.sync()
+}
+
 /// Erases everything behind the first sector, in the best way that the device has. Tells which.
 pub fn erase(device: &Device, sector: u64) -> Result<Erased> {
     if sector < FRONT {
@@ -100,8 +120,8 @@ pub struct Contents<'a> {
     pub path: &'a Path,
     /// The store.
     pub store: &'a StoreRecord,
-    /// How the wipe ended.
-    pub outcome: &'a OutcomeRecord,
+    /// How the wipe ended; none if there was nothing to wipe.
+    pub outcome: Option<&'a OutcomeRecord>,
     /// Lines of the file of used tokens.
     pub tokens: &'a [String],
 }
@@ -140,16 +160,21 @@ impl Drop for Workshop {
 }
 
 /// Makes the image that `making` names: a filesystem as large as the device, with the store in it.
-pub fn make_image(making: &Making<'_>, contents: &Contents<'_>) -> Result<File> {
-    make_tree(making.tree, contents)?;
+pub fn make_image(making: &Making<'_>, contents: &Contents<'_>) -> Result<()> {
     let image = File::options()
-        .read(true)
         .write(true)
         .create(true)
         .truncate(true)
         .open(making.image)
         .map_err(|e| Error::io("make", making.image, e))?;
-    image.set_len(making.target.size / FRONT * FRONT).map_err(|e| Error::io("enlarge", making.image, e))?;
+    image.set_len(making.target.volume_size()).map_err(|e| Error::io("enlarge", making.image, e))?;
+    drop(image);
+    make_filesystem(making, contents)
+}
+
+/// Makes the filesystem, with the store in it, on what `making` names.
+pub fn make_filesystem(making: &Making<'_>, contents: &Contents<'_>) -> Result<()> {
+    make_tree(making.tree, contents)?;
     if making.target.fstype == "xfs" {
         let text = prototype(making.tree)?;
         File::create(making.prototype)
@@ -165,8 +190,11 @@ pub fn make_image(making: &Making<'_>, contents: &Contents<'_>) -> Result<File> 
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let exit = process::run(&program, &words, MKFS_LIMIT)?;
     match exit.code {
-        Some(0) => Ok(image),
-        _ => Err(Error::new(Kind::Failed, format!("{name} failed on an image in memory: {}", exit.output))),
+        Some(0) => Ok(()),
+        _ => {
+            let image = making.image.display();
+            Err(Error::new(Kind::Failed, format!("{name} failed on {image}: {}", exit.output)))
+        }
     }
 }
 
@@ -178,7 +206,9 @@ fn make_tree(tree: &Path, contents: &Contents<'_>) -> Result<()> {
     fs::set_permissions(tree, Permissions::from_mode(0o755)).map_err(fail)?;
     write::create_store(&layout, contents.store)?;
     write::make_overlay(&layout, "root")?;
-    write::write_outcome(&layout, "root", contents.outcome)?;
+    if let Some(outcome) = contents.outcome {
+        write::write_outcome(&layout, "root", outcome)?;
+    }
     if contents.tokens.is_empty() {
         return Ok(());
     }
@@ -208,24 +238,29 @@ fn describe(directory: &Path, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Puts the image onto the erased device: everything but the first 4096 bytes, then those behind the first sector, then
-/// the first sector, which holds the mark. Each is durable before the next.
-pub fn copy(image: &File, device: &Device, sector: u64) -> Result<()> {
-    let size = device.size() / FRONT * FRONT;
-    let mut at = FRONT;
-    while at < size {
-        let next = content::next_data(image, at, size).map_err(copy_error)?;
-        let Some((start, end)) = next else { break };
-        copy_range(image, device, start, end)?;
-        at = end;
-    }
+/// Puts the image onto the erased device: everything behind `front` first, then what is before it but for the first
+/// sector, then the first sector, which holds the mark. Each is durable before the next.
+pub fn copy(image: &File, device: &Device, sector: u64, front: u64) -> Result<()> {
+    let length = image.metadata().map_err(|e| Error::io("look at", "the image in memory", e))?.len();
+    let end = length.min(device.size()) / FRONT * FRONT;
+    copy_data(image, device, front, end)?;
     device.sync()?;
-    if sector < FRONT {
-        copy_range(image, device, sector, FRONT)?;
-        device.sync()?;
-    }
+    copy_range(image, device, sector, front)?;
+    device.sync()?;
     copy_range(image, device, 0, sector)?;
     device.sync()
+}
+
+/// Without the holes.
+fn copy_data(image: &File, device: &Device, start: u64, end: u64) -> Result<()> {
+    let mut at = start;
+    while at < end {
+        let next = content::next_data(image, at, end).map_err(copy_error)?;
+        let Some((start, stop)) = next else { break };
+        copy_range(image, device, start, stop)?;
+        at = stop;
+    }
+    Ok(())
 }
 
 /// Zeros are there already.

@@ -5,45 +5,90 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::wipe::Target;
 use crate::store::Layout;
+use crate::store::wipe_record::{Luks, WipeRecord};
 use crate::sys::superblock::FsType;
 use crate::sys::wipe_sector::{self, WipeSector};
 use crate::sys::{atomic, block, elsewhere};
 
-/// The device at `node`, and what lies on it. If it is marked as being wiped, what the mark says takes the place of that.
+/// The filesystem at `node`, and the device that is erased with it: of an encrypted volume the one below.
 pub fn target(node: &Path) -> Result<Target> {
-    let file = File::open(node).map_err(|e| Error::io("open", node, e))?;
+    let (file, size) = open(node)?;
     let fail = |e: io::Error| Error::io("read", node, e);
-    let size = block::size_bytes(&file).map_err(fail)?;
+    let mapping = block::property(node, "dm/uuid");
+    let bare = match (mapping, block::below(node)) {
+        (None, _) => device(node, size),
+        (Some(_), Some(below)) => encrypted(node, size, &below)?,
+        (Some(uuid), None) => {
+            let mapping = if uuid.is_empty() { "without a type".to_owned() } else { uuid };
+            Target { mapping: Some(mapping), ..device(node, size) }
+        }
+    };
+    let Some(found) = block::probe(node)? else { return Ok(bare) };
+    Ok(Target {
+        devices: if found.fstype == FsType::Btrfs { btrfs_devices(&file).map_err(fail)? } else { 1 },
+        elsewhere: elsewhere::part(&file, found.fstype).map_err(fail)?,
+        fstype: found.fstype.name().to_owned(),
+        uuid: found.uuid,
+        label: found.label,
+        ..bare
+    })
+}
+
+/// The marked device at `node`, and what the mark says of what is to be made.
+pub fn marked(node: &Path, mark: &WipeSector, record: &WipeRecord) -> Result<Target> {
+    let (_, size) = open(node)?;
+    Ok(Target {
+        luks: record.luks.clone(),
+        fstype: mark.fstype.clone(),
+        uuid: mark.uuid.clone(),
+        label: mark.label.clone(),
+        ..device(node, size)
+    })
+}
+
+/// The blank device at `node`, of which nothing is known but itself.
+pub fn blank(node: &Path) -> Result<Target> {
+    let (_, size) = open(node)?;
+    Ok(device(node, size))
+}
+
+fn open(node: &Path) -> Result<(File, u64)> {
+    let file = File::open(node).map_err(|e| Error::io("open", node, e))?;
+    let size = block::size_bytes(&file).map_err(|e| Error::io("read", node, e))?;
+    Ok((file, size))
+}
+
+fn device(node: &Path, size: u64) -> Target {
     let number = |name: &str| block::property(node, name).and_then(|word| word.parse::<u64>().ok());
     let sector = number("queue/logical_block_size").unwrap_or(512);
-    let found = block::probe(node)?;
-    let fstype = found.as_ref().map(|s| s.fstype);
-    let (uuid, label) = found.map(|s| (s.uuid, s.label)).unwrap_or_default();
-    Ok(Target {
+    Target {
         node: node.to_owned(),
         size,
         sector,
         physical_sector: number("queue/physical_block_size").unwrap_or(sector),
         rotational: number("queue/rotational").map(|n| n != 0),
-        mapping: block::property(node, "dm/uuid").map(|uuid| match uuid.is_empty() {
-            true => "without a type".to_owned(),
-            false => uuid,
-        }),
-        devices: if fstype == Some(FsType::Btrfs) { btrfs_devices(&file).map_err(fail)? } else { 1 },
-        elsewhere: match fstype {
-            Some(fstype) => elsewhere::part(&file, fstype).map_err(fail)?,
-            None => None,
-        },
-        fstype: match mark_in(&file).map_err(fail)? {
-            Some(mark) => mark.fstype,
-            None => fstype.map(|t| t.name().to_owned()).unwrap_or_default(),
-        },
-        uuid,
-        label,
-    })
+        devices: 1,
+        ..Target::default()
+    }
+}
+
+/// The device at `below`, with the volume that is open as `mapping` and has `size` bytes.
+fn encrypted(mapping: &Path, size: u64, below: &Path) -> Result<Target> {
+    let (_, whole) = open(below)?;
+    let volume = block::probe(below)?.filter(|volume| volume.fstype == FsType::Luks).ok_or_else(|| {
+        let what = format!("{} is open as {}, but bears no header", below.display(), mapping.display());
+        Error::new(Kind::Refused, what).remedy("reset with --factory")
+    })?;
+    let luks = Luks {
+        name: block::property(mapping, "dm/name").unwrap_or_default(),
+        uuid: volume.uuid,
+        label: Some(volume.label).filter(|label| !label.is_empty()),
+        header: whole.saturating_sub(size),
+    };
+    Ok(Target { luks: Some(luks), ..device(below, whole) })
 }
 
 /// The mark of a device that was being wiped.

@@ -87,7 +87,7 @@ fn record(layout: &Layout, cleaned: &mut Cleaned) -> Result<()> {
     cleaned.erased = ready(&open(layout.root())?);
     for (overlay, record) in &mut cleaned.erased {
         let done = if cleaned.trimmed.is_some() { Erased::Trimmed } else { Erased::Deleted };
-        let (word, why) = verdict(&Erasure { level: record.level, done, rotational: None });
+        let (word, why) = verdict(&Erasure::of_files(record.level, done));
         record.erasure = Some(COMPLETE.to_owned());
         (record.secure, record.secure_why) = (Some(word.to_owned()), Some(why.to_owned()));
         exec::store::run(layout, &[Step::WriteOutcome(overlay.clone(), record.clone())])?;

@@ -31,6 +31,15 @@ pub struct Erasure {
     pub done: Erased,
     /// Whether the device says that it is a rotating disk; none if it does not say.
     pub rotational: Option<bool>,
+    /// Whether all that was on the device was encrypted. The header with the key slots was overwritten, too.
+    pub encrypted: bool,
+}
+
+impl Erasure {
+    /// Of a reset that leaves the filesystem as it is: the device plays no part.
+    pub fn of_files(level: Level, done: Erased) -> Erasure {
+        Erasure { level, done, rotational: None, encrypted: false }
+    }
 }
 
 /// `yes`, `no` or `unknown`, and why.
@@ -54,7 +63,31 @@ pub fn verdict(erasure: &Erasure) -> (&'static str, &'static str) {
             "the files were deleted and their blocks discarded (FITRIM): whether the device forgets discarded blocks, \
              only its maker knows; names may stay in the filesystem's journal",
         ),
+        (Level::Wipe, done) if erasure.encrypted => destroyed(done, erasure.rotational),
         (Level::Wipe, done) => wiped(done, erasure.rotational),
+    }
+}
+
+/// Of an encrypted volume nothing was ever on the device that means something without the key.
+fn destroyed(done: Erased, rotational: Option<bool>) -> (&'static str, &'static str) {
+    match (done, rotational) {
+        (Erased::SecurelyDiscarded, _) => (
+            "yes",
+            "the key slots of the encrypted volume were overwritten, and the whole device was erased with a secure \
+             discard (BLKSECDISCARD), by which it promises to destroy every copy",
+        ),
+        // A key slot is spread over 4000 stripes, all of which are needed (LUKS2 on-disk format, anti-forensic splitter):
+        // a sector that the disk had replaced before is worth nothing.
+        (_, Some(true)) => (
+            "yes",
+            "everything on the device was encrypted, and the key slots were overwritten on a rotating disk: nothing can \
+             decrypt what may be left",
+        ),
+        (_, _) => (
+            "unknown",
+            "everything on the device was encrypted, and the key slots were overwritten: flash may keep an old copy of \
+             them, which opens what may be left of the volume to whoever has a key of that time",
+        ),
     }
 }
 
@@ -88,9 +121,27 @@ mod tests {
     use super::*;
 
     fn word(level: Level, done: Erased, rotational: Option<bool>) -> &'static str {
-        let (word, why) = verdict(&Erasure { level, done, rotational });
+        judged(&Erasure { level, done, rotational, encrypted: false })
+    }
+
+    fn judged(erasure: &Erasure) -> &'static str {
+        let (word, why) = verdict(erasure);
         assert!(why.len() > 40, "{why}");
         word
+    }
+
+    #[test]
+    fn a_destroyed_key_is_secure_where_overwriting_overwrites() {
+        let word =
+            |done, rotational| judged(&Erasure { level: Level::Wipe, done, rotational, encrypted: true });
+        assert_eq!(word(Erased::Discarded, Some(true)), "yes");
+        assert_eq!(word(Erased::Overwritten, Some(true)), "yes");
+        assert_eq!(word(Erased::SecurelyDiscarded, Some(false)), "yes");
+        assert_eq!(word(Erased::Discarded, Some(false)), "unknown");
+        assert_eq!(word(Erased::Overwritten, None), "unknown");
+        let factory =
+            Erasure { level: Level::Factory, done: Erased::Trimmed, rotational: Some(true), encrypted: true };
+        assert_eq!(judged(&factory), "unknown", "the key is still there");
     }
 
     #[test]

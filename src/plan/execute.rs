@@ -377,7 +377,7 @@ fn after(
     };
     if request.action == Action::Reset {
         let done = if kept.is_some() { Erased::Nothing } else { Erased::Deleted };
-        let erasure = Erasure { level: request.level, done, rotational: None };
+        let erasure = Erasure::of_files(request.level, done);
         let (secure, why) = erasure::verdict(&erasure);
         (record.secure, record.secure_why) = (Some(secure.to_owned()), Some(why.to_owned()));
     }

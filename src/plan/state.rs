@@ -7,6 +7,7 @@ use crate::config::{Format, Fsck, State};
 use crate::error::Kind;
 use crate::store::{StoreView, reserve};
 use crate::sys::space::Space;
+use crate::sys::superblock::FsType;
 
 /// What is known about the device before it is touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,12 @@ pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusa
     check_own(device)?;
     let node = device.node.display();
     let Some(found) = &device.found else { return make(config, device) };
+    if found.fstype == FsType::Luks.name() {
+        return refuse(
+            format!("{node} holds an encrypted volume that is not open"),
+            "set state.key-file; or have the initramfs open it, and name the filesystem in it by LABEL= or UUID=",
+        );
+    }
     let supported = crate::config::keys::STATE_FSTYPES;
     match &config.fstype {
         Some(wanted) if *wanted != found.fstype => {
@@ -59,6 +66,12 @@ pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusa
     }
     steps.push(mount(config, device, &found.fstype));
     Ok(steps)
+}
+
+/// Whether an encrypted volume is made on the device, with the filesystem in it.
+pub fn wants_encryption(config: &State, device: &DeviceFacts) -> bool {
+    let may_make = config.format == Format::IfBlank && config.fstype.is_some();
+    may_make && config.key_file.is_some() && device.blank && device.found.is_none()
 }
 
 /// Whether the device may be written to.
@@ -155,6 +168,26 @@ mod tests {
         assert!(prepare(&blank_config(), &device(None)).unwrap_err().reason.contains("not formatted"));
         let other = prepare(&blank_config(), &device(Some("xfs"))).unwrap_err();
         assert!(other.reason.contains("holds xfs, not ext4"), "{}", other.reason);
+    }
+
+    #[test]
+    fn a_blank_device_is_encrypted_where_there_is_a_key() {
+        let blank = DeviceFacts { blank: true, ..device(None) };
+        let keyed = State { key_file: Some("/k".into()), ..blank_config() };
+        assert!(wants_encryption(&keyed, &blank));
+        assert!(!wants_encryption(&blank_config(), &blank));
+        assert!(!wants_encryption(&keyed, &device(None)), "it is not blank");
+        assert!(!wants_encryption(&State { format: Format::Never, ..keyed.clone() }, &blank));
+        assert!(!wants_encryption(&keyed, &device(Some("ext4"))));
+    }
+
+    #[test]
+    fn a_volume_that_is_not_open_is_refused_with_the_ways_to_open_it() {
+        let refusal = prepare(&config(), &device(Some("crypto_LUKS"))).unwrap_err();
+        assert!(
+            refusal.reason.contains("not open") && refusal.remedy.contains("state.key-file"),
+            "{refusal:?}"
+        );
     }
 
     #[test]

@@ -9,15 +9,15 @@ use crate::config::Config;
 use crate::error::Kind;
 use crate::observe::Moment;
 use crate::store::records::{Level, OutcomeRecord, RequestRecord};
-use crate::store::wipe_record::WipeRecord;
+use crate::store::wipe_record::{Luks, WipeRecord};
 use crate::sys::block::DeviceSpec;
 use crate::sys::elsewhere::Part;
 use crate::sys::wipe_sector::WipeSector;
 
-/// What is known of the device, besides `plan::state::DeviceFacts`.
+/// What is known of the device that is erased, and of the filesystem on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Its node.
+    /// Its node; of an encrypted volume the one below the mapping.
     pub node: PathBuf,
     /// In bytes.
     pub size: u64,
@@ -27,7 +27,11 @@ pub struct Target {
     pub physical_sector: u64,
     /// Whether it says that it is a rotating disk.
     pub rotational: Option<bool>,
-    /// What the device mapper says of itself, if it is a mapping: `CRYPT-LUKS2-…`, `LVM-…`.
+    /// The encrypted volume that the filesystem lies in.
+    pub luks: Option<Luks>,
+    /// Whether the device is found by what the configuration says, once there is nothing on it but the mark.
+    pub findable: bool,
+    /// What the device mapper says of itself, if it is another mapping: `LVM-…`.
     pub mapping: Option<String>,
     /// How many devices the filesystem spans.
     pub devices: u64,
@@ -40,6 +44,25 @@ pub struct Target {
     /// Its label.
     pub label: String,
 }
+
+impl Target {
+    /// Size of what the filesystem is made in, in bytes.
+    pub fn volume_size(&self) -> u64 {
+        let header = self.luks.as_ref().map_or(0, |_| HEADER);
+        self.size.saturating_sub(header) / FRONT * FRONT
+    }
+
+    /// The smallest piece of that which can be written, in bytes. A volume encrypts pieces as large as the hardware's.
+    pub fn volume_sector(&self) -> u64 {
+        match self.luks {
+            Some(_) if self.physical_sector >= FRONT && self.size.is_multiple_of(FRONT) => FRONT,
+            _ => self.sector,
+        }
+    }
+}
+
+/// Length of the header of an encrypted volume that is made, with its key slots: what cryptsetup(8) takes by itself.
+pub const HEADER: u64 = 16 << 20;
 
 /// What is before the rest of the device in time: it stays as it is while the rest is erased, and is written last.
 pub const FRONT: u64 = 4096;
@@ -59,8 +82,11 @@ pub fn check(config: &Config, request: &RequestRecord, target: &Target) -> Resul
             format!(
                 "{node} is a mapping of the device mapper ({mapping}), and what lies below it would not be erased"
             ),
-            "reset with --factory, or destroy the key by hand: cryptsetup erase",
+            "reset with --factory",
         );
+    }
+    if target.luks.is_some() {
+        check_encrypted(config, target)?;
     }
     if target.devices > 1 {
         let what =
@@ -88,6 +114,27 @@ pub fn check(config: &Config, request: &RequestRecord, target: &Target) -> Resul
     Ok(())
 }
 
+/// What the making of a new volume, and the finding of it, need.
+fn check_encrypted(config: &Config, target: &Target) -> Result<(), Refusal> {
+    let node = target.node.display();
+    let refuse = |reason: String, remedy: &str| Err(Refusal::new(Kind::Refused, reason, remedy));
+    if config.state.key_file.is_none() {
+        return refuse(
+            format!("{node} is encrypted, and no key is known for the volume that would take its place"),
+            "set state.key-file, or reset with --factory",
+        );
+    }
+    if !target.findable {
+        return refuse(
+            format!(
+                "{node} is encrypted, and would not be found by what state.device says after a power cut"
+            ),
+            "name the LUKS device itself in state.device, or the filesystem in it by LABEL= or UUID=",
+        );
+    }
+    Ok(())
+}
+
 /// Those of the used tokens that could fire again after the store that remembers them is gone: what the kernel command
 /// line still says, and the last ones of each kind, which may stand elsewhere.
 pub fn live_tokens(used: &[String], command_line: &str) -> Vec<String> {
@@ -110,8 +157,26 @@ pub fn sector(request: &RequestRecord, tokens: Vec<String>, target: &Target) -> 
         boot: request.boot.clone(),
         by: request.requested_by.clone(),
         via: request.via.clone(),
+        luks: target.luks.clone(),
         tokens,
     };
+    mark(&record, target)
+}
+
+/// The mark that begins the making of an encrypted volume on a blank device. It is nobody's request.
+pub fn first_sector(target: &Target, now: &Moment, boot: String) -> Result<WipeSector, Refusal> {
+    let record = WipeRecord {
+        size: target.size,
+        at: now.unix,
+        boot,
+        by: "overlayd".to_owned(),
+        luks: target.luks.clone(),
+        ..WipeRecord::default()
+    };
+    mark(&record, target)
+}
+
+fn mark(record: &WipeRecord, target: &Target) -> Result<WipeSector, Refusal> {
     let sector = record.fitting().map(|text| WipeSector {
         fstype: target.fstype.clone(),
         uuid: target.uuid.clone(),
@@ -156,7 +221,8 @@ pub fn outcome(record: &WipeRecord, done: Erased, rotational: Option<bool>, now:
         level: Level::Wipe,
         ..RequestRecord::default()
     };
-    let (secure, why) = erasure::verdict(&Erasure { level: Level::Wipe, done, rotational });
+    let (secure, why) =
+        erasure::verdict(&Erasure { level: Level::Wipe, done, rotational, encrypted: record.luks.is_some() });
     OutcomeRecord {
         erasure: Some("complete".to_owned()),
         secure: Some(secure.to_owned()),
@@ -165,14 +231,15 @@ pub fn outcome(record: &WipeRecord, done: Erased, rotational: Option<bool>, now:
     }
 }
 
-/// How the filesystem is made, in an image as large as the device, with what it holds from the beginning.
+/// How the filesystem is made, in an image as large as the device or in a new volume, with what it holds from the
+/// beginning.
 #[derive(Clone, Copy, Debug)]
 pub struct Making<'a> {
     /// The device.
     pub target: &'a Target,
     /// The UUID that it must have; none: mkfs takes one.
     pub uuid: Option<&'a str>,
-    /// The image.
+    /// The image, or the volume's node.
     pub image: &'a Path,
     /// The directory that becomes its root.
     pub tree: &'a Path,
@@ -211,9 +278,9 @@ pub fn mkfs_arguments(making: &Making<'_>) -> Vec<String> {
             add("-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1".to_owned());
             add("-d", text(making.tree));
             uuid.into_iter().for_each(|uuid| add("-U", uuid.to_owned()));
-            if target.sector > 1024 {
+            if target.volume_sector() > 1024 {
                 // On small devices it would take 1024.
-                add("-b", target.sector.to_string());
+                add("-b", target.volume_sector().to_string());
             }
         }
     }
@@ -226,7 +293,7 @@ pub fn mkfs_arguments(making: &Making<'_>) -> Vec<String> {
 
 /// As mkfs.xfs takes it on the device itself, which it can not see in an image.
 fn xfs_sector(target: &Target) -> u64 {
-    target.physical_sector.clamp(target.sector.max(512), FRONT)
+    target.physical_sector.clamp(target.volume_sector().max(512), FRONT)
 }
 
 #[cfg(test)]
@@ -276,8 +343,8 @@ mod tests {
             change(&mut target);
             target
         };
-        let mapping = of(&|t| t.mapping = Some("CRYPT-LUKS2-x".into()));
-        refused(&config(), &request(), &mapping, "mapping of the device mapper (CRYPT-LUKS2-x)");
+        let mapping = of(&|t| t.mapping = Some("LVM-x".into()));
+        refused(&config(), &request(), &mapping, "mapping of the device mapper (LVM-x)");
         refused(&config(), &request(), &of(&|t| t.devices = 2), "spans 2 devices");
         refused(&config(), &request(), &of(&|t| t.sector = 8192), "sectors of 8192");
         let journal = of(&|t| t.elsewhere = Some(Part::Journal));
@@ -287,6 +354,41 @@ mod tests {
         let spaces = with_state(|s| s.path = "a b".into());
         refused(&spaces, &request(), &target("xfs"), "a b");
         assert_eq!(check(&spaces, &request(), &target("ext4")), Ok(()));
+    }
+
+    fn encrypted(fstype: &str) -> Target {
+        let luks = Luks { name: "overlayd-state".into(), uuid: "u".into(), label: None, header: HEADER };
+        Target { luks: Some(luks), findable: true, ..target(fstype) }
+    }
+
+    #[test]
+    fn an_encrypted_volume_is_wiped_only_where_a_new_one_can_be_made_and_found() {
+        refused(&config(), &request(), &encrypted("ext4"), "no key is known");
+        let keyed = with_state(|s| s.key_file = Some("/etc/overlayd/state.key".into()));
+        assert_eq!(check(&keyed, &request(), &encrypted("ext4")), Ok(()));
+        let lost = Target { findable: false, ..encrypted("ext4") };
+        refused(&keyed, &request(), &lost, "would not be found");
+    }
+
+    #[test]
+    fn a_volume_is_smaller_than_its_device_and_has_the_sectors_of_the_hardware() {
+        let plain = Target { size: (1 << 30) + 512, ..target("ext4") };
+        assert_eq!((plain.volume_size(), plain.volume_sector()), (1 << 30, 512));
+        assert_eq!(
+            (encrypted("xfs").volume_size(), encrypted("xfs").volume_sector()),
+            ((1 << 30) - HEADER, 4096)
+        );
+        let odd = Target { size: (1 << 30) + 512, ..encrypted("xfs") };
+        assert_eq!(odd.volume_sector(), 512);
+        let old = Target { physical_sector: 512, ..encrypted("ext4") };
+        assert_eq!(old.volume_sector(), 512);
+    }
+
+    #[test]
+    fn the_mark_of_a_volume_tells_what_is_to_be_made() {
+        let sector = first_sector(&encrypted("ext4"), &Moment::default(), "b".into()).unwrap();
+        let record = WipeRecord::parse(Path::new("x"), &sector.text).unwrap();
+        assert_eq!((&*record.request, record.luks), ("", encrypted("ext4").luks));
     }
 
     #[test]
@@ -361,6 +463,14 @@ mod tests {
         assert_eq!(xfs_sector(&target("xfs")), 4096);
         assert_eq!(xfs_sector(&Target { physical_sector: 512, ..target("xfs") }), 512);
         assert_eq!(xfs_sector(&Target { physical_sector: 131_072, ..target("xfs") }), 4096);
+        let words = mkfs_arguments(&Making {
+            target: &encrypted("ext4"),
+            uuid: None,
+            image: Path::new("/dev/dm-0"),
+            tree: Path::new("/r/tree"),
+            prototype: Path::new("/r/prototype"),
+        });
+        assert!(words.join(" ").ends_with("-b 4096 -L overlayd /dev/dm-0"), "{words:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::codec::{Fields, Record, maybe_text, maybe_texts};
+use super::codec::{Fields, Record, maybe_table, maybe_text, maybe_texts};
 use super::records;
 use crate::error::Result;
 use crate::sys::wipe_sector::TEXT_MAX;
@@ -25,8 +25,32 @@ pub struct WipeRecord {
     pub by: String,
     /// How it was asked; cut if it is long.
     pub via: Option<String>,
+    /// The encrypted volume that is on the device.
+    pub luks: Option<Luks>,
     /// Those of the store's used tokens that could fire again: a token must not do so because its trace was wiped.
     pub tokens: Vec<String>,
+}
+
+/// A LUKS2 volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Luks {
+    /// Name of its mapping, below /dev/mapper.
+    pub name: String,
+    /// Its UUID, by which others may find it: it stays.
+    pub uuid: String,
+    /// Its label, likewise.
+    pub label: Option<String>,
+    /// How long its header with the key slots is, in bytes.
+    pub header: u64,
+}
+
+impl Record for Luks {
+    fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
+        io.text("name", &mut self.name)?;
+        io.text("uuid", &mut self.uuid)?;
+        maybe_text(io, "label", &mut self.label)?;
+        io.number("header", &mut self.header)
+    }
 }
 
 /// So many bytes of who asked, and of how, are kept: as many as there is room for.
@@ -41,7 +65,8 @@ impl Record for WipeRecord {
         io.text("boot", &mut self.boot)?;
         io.text("by", &mut self.by)?;
         maybe_text(io, "via", &mut self.via)?;
-        maybe_texts(io, "tokens", &mut self.tokens)
+        maybe_texts(io, "tokens", &mut self.tokens)?;
+        maybe_table(io, "luks", &mut self.luks)
     }
 }
 
@@ -80,7 +105,17 @@ mod tests {
             boot: "6a1c5b1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f".into(),
             by: "uid 1000 (jane)".into(),
             via: Some("dbus".into()),
+            luks: None,
             tokens: vec!["monday".into()],
+        }
+    }
+
+    fn luks() -> Luks {
+        Luks {
+            name: "overlayd-state".into(),
+            uuid: "7a7c1c1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f".into(),
+            label: Some("state".into()),
+            header: 16 << 20,
         }
     }
 
@@ -88,6 +123,9 @@ mod tests {
     fn it_survives_the_round_trip() {
         let text = record().fitting().unwrap();
         assert_eq!(WipeRecord::parse(Path::new("x"), &text).unwrap(), record());
+        let encrypted = WipeRecord { luks: Some(luks()), ..record() };
+        let text = encrypted.fitting().unwrap();
+        assert_eq!(WipeRecord::parse(Path::new("x"), &text).unwrap().luks, encrypted.luks);
     }
 
     #[test]

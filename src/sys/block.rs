@@ -191,6 +191,31 @@ pub fn property(node: &Path, name: &str) -> Option<String> {
     })
 }
 
+/// The node of the encrypted volume that lies on the device at `node`, if it is open.
+pub fn opened(node: &Path) -> Option<PathBuf> {
+    neighbours(node, "holders").into_iter().find(|node| is_volume(node))
+}
+
+/// The node of the device below the encrypted volume at `node`.
+pub fn below(node: &Path) -> Option<PathBuf> {
+    neighbours(node, "slaves").pop().filter(|_| is_volume(node))
+}
+
+/// The uuid is cryptsetup's: `CRYPT-LUKS2-…-NAME`.
+fn is_volume(node: &Path) -> bool {
+    property(node, "dm/uuid").is_some_and(|uuid| uuid.starts_with("CRYPT-LUKS2-"))
+}
+
+/// The devices that sysfs lists in such a directory of the one at `node`.
+fn neighbours(node: &Path, list: &str) -> Vec<PathBuf> {
+    let Some(metadata) = fs::metadata(node).ok().filter(is_block) else { return Vec::new() };
+    let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+    let listed = fs::read_dir(format!("/sys/dev/block/{major}:{minor}/{list}"));
+    // A `/` of the name is a `!` in sysfs.
+    let node = |name: &str| Path::new("/dev").join(name.replace('!', "/"));
+    listed.into_iter().flatten().flatten().map(|entry| node(&entry.file_name().to_string_lossy())).collect()
+}
+
 /// The node of the block device with these numbers, by the name that the kernel gives it.
 pub fn node_of_dev(major: u64, minor: u64, paths: &Paths) -> Option<PathBuf> {
     let uevent = fs::read_to_string(paths.sys.join(format!("dev/block/{major}:{minor}/uevent"))).ok()?;

@@ -36,12 +36,23 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
 
 /// Runs `program`; past `limit` it is asked to end, and an error says so.
 pub fn run(program: &Path, arguments: &[&str], limit: Duration) -> Result<Exit> {
+    run_with(program, arguments, &[], limit)
+}
+
+/// The same, with more in its environment.
+pub fn run_with(
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Exit> {
     let output = memfd_create("output", MFdFlags::MFD_CLOEXEC)
         .map(File::from)
         .map_err(|e| Error::io("make", "a memfd", e))?;
     let stream = || output.try_clone().map(Stdio::from).map_err(|e| Error::io("share", "a memfd", e));
     let mut child = Command::new(program)
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(stream()?)
         .stderr(stream()?)
