@@ -94,8 +94,10 @@ impl BootMode {
 pub struct HandoffState {
     /// What the configuration said: `LABEL=overlayd`.
     pub wanted: String,
-    /// The device node that was found.
+    /// The device node that was found, or that of the volume on it.
     pub device: String,
+    /// The device that the volume is on, if it is an encrypted one.
+    pub encrypted_on: Option<String>,
     /// ext4, xfs, btrfs, …
     pub fstype: String,
     /// UUID of the filesystem.
@@ -147,6 +149,7 @@ impl Record for HandoffState {
     fn fields(&mut self, io: &mut dyn Fields) -> Result<()> {
         io.text("wanted", &mut self.wanted)?;
         io.text("device", &mut self.device)?;
+        maybe_text(io, "encrypted-on", &mut self.encrypted_on)?;
         io.text("fstype", &mut self.fstype)?;
         io.text("uuid", &mut self.uuid)?;
         io.text("path", &mut self.path)

@@ -98,6 +98,7 @@ fn store_status(dir: &Path, view: &StoreView, handoff: Option<&Handoff>) -> Stor
         uuid: view.record.uuid.clone(),
         path: dir.display().to_string(),
         device: state.map(|s| s.device.clone()).or_else(|| mount.map(|m| m.source.clone())),
+        encrypted_on: state.and_then(|s| s.encrypted_on.clone()),
         fstype: mount.map(|m| m.fstype.clone()).unwrap_or_default(),
         bytes_total: space.bytes_total,
         bytes_free: space.bytes_free,

@@ -99,7 +99,7 @@ fn lost(status: &Status, overlay: &OverlayStatus, level: Level) -> Vec<String> {
         lines.extend(status.overlays.iter().filter(|o| o.name != "root" && is_stored(o)).map(other));
     }
     if let (Level::Wipe, Some(store)) = (level, &status.store) {
-        let device = store.device.as_deref().unwrap_or("the state device");
+        let device = store.encrypted_on.as_deref().or(store.device.as_deref()).unwrap_or("the state device");
         let all =
             format!("everything on {device} ({}), {}: it is erased and made anew", store.fstype, store.uuid);
         lines.push(all);
@@ -210,6 +210,10 @@ Lost for good, and no undo brings it back:
             "{text}"
         );
         assert!(text.ends_with("\nNothing is kept."), "{text}");
+        let mut encrypted = status;
+        encrypted.store.as_mut().unwrap().encrypted_on = Some("/dev/sda3".into());
+        let text = for_good(&encrypted, &encrypted.overlays[0], &asked(Level::Wipe), Some(Now::Reboot));
+        assert!(text.contains("  everything on /dev/sda3 (ext4), 66d4:"), "{text}");
     }
 
     #[test]

@@ -111,7 +111,8 @@ impl Page {
         let device = store.device.as_deref().unwrap_or("unknown device");
         let filesystem = or(&store.fstype, "unknown filesystem");
         let read_only = if store.read_only { ", read-only" } else { "" };
-        self.field("Store", &format!("{device} ({filesystem}{read_only}), {}", store.uuid));
+        let below = store.encrypted_on.as_ref().map(|on| format!(", encrypted on {on}")).unwrap_or_default();
+        self.field("Store", &format!("{device} ({filesystem}{read_only}{below}), {}", store.uuid));
         let free = percent(store.bytes_free, store.bytes_total);
         let mut text = format!("{} of {} ({free}%)", bytes(store.bytes_free), bytes(store.bytes_total));
         if store.inodes_total > 0 {

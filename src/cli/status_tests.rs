@@ -56,6 +56,15 @@ fn a_healthy_overlay() {
 }
 
 #[test]
+fn an_encrypted_store_names_the_device_below() {
+    let mut status = healthy();
+    let store = status.store.as_mut().unwrap();
+    (store.device, store.encrypted_on) = (Some("/dev/dm-0".into()), Some("/dev/vdb".into()));
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("      Store: /dev/dm-0 (ext4, encrypted on /dev/vdb), "), "{text}");
+}
+
+#[test]
 fn a_degraded_one_says_why_and_what_is_wrong() {
     let mut status = healthy();
     status.store = None;

@@ -198,6 +198,7 @@ fn bring_back(way: &Way<'_>, device: &Path, brought: &mut Brought) -> Result<Dis
     brought.state = Some(HandoffState {
         wanted: spec.to_string(),
         device: node.display().to_string(),
+        encrypted_on: block::below(&node).map(|device| device.display().to_string()),
         fstype: fstype.unwrap_or_default(),
         uuid: facts.found.map(|f| f.uuid).unwrap_or_default(),
         path: state.path.display().to_string(),

@@ -32,6 +32,8 @@ pub struct StoreStatus {
     pub path: String,
     /// Device node, if known.
     pub device: Option<String>,
+    /// If that is an encrypted volume, the device that it is on.
+    pub encrypted_on: Option<String>,
     /// Filesystem type.
     pub fstype: String,
     /// Size of the filesystem in bytes.
