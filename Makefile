@@ -182,7 +182,8 @@ ifneq ($(PREFIX),/usr)
 		$(DESTDIR)$(INITRAMFS_TOOLS_DIR)/scripts/init-bottom/overlayd \
 		$(DESTDIR)$(DRACUT_DIR)/90overlayd/module-setup.sh; do \
 		test ! -e $$file || \
-			sed -i -E 's,/usr/lib/(overlayd/overlayd(-early)?)([^.[:alnum:]-]|$$),$(LIBDIR)/\1\3,g' $$file || exit; \
+			sed -i -E -e 's,/usr/lib/(overlayd/overlayd(-early)?)([^.[:alnum:]-]|$$),$(LIBDIR)/\1\3,g' \
+				-e 's,/usr/bin/overlayctl,$(BINDIR)/overlayctl,g' $$file || exit; \
 	done
 endif
 
