@@ -5,9 +5,13 @@ mod bad_days;
 mod bus;
 mod checks;
 mod harness;
+mod luks;
+#[cfg(feature = "test-full")]
+mod luks_crypttab;
 mod modes;
 mod other;
 mod power;
+mod secrets;
 mod snapshots;
 mod soft;
 mod triggers;

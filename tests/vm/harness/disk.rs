@@ -23,6 +23,7 @@ impl StateFs {
 }
 
 /// A raw image file.
+#[derive(Clone, Debug)]
 pub(crate) struct Disk {
     path: PathBuf,
     fs: StateFs,
@@ -122,7 +123,7 @@ impl Disk {
         Disk::blank(self.path.clone(), self.fs)
     }
 
-    fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         self.path.to_str().unwrap_or_else(|| panic!("{} is not UTF-8", self.path.display()))
     }
 }

@@ -25,6 +25,18 @@ pub(crate) enum Initramfs {
     Dracut,
 }
 
+/// What an image has for an encrypted state device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Encryption {
+    /// Nothing.
+    None,
+    /// cryptsetup and a key file in the initramfs: overlayd opens it.
+    Key,
+    /// A line in crypttab: it is open before overlayd looks for it.
+    #[cfg_attr(not(feature = "test-full"), expect(dead_code, reason = "the long run alone boots it"))]
+    Crypttab,
+}
+
 /// The filesystem of the read-only root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RootFs {
@@ -45,10 +57,16 @@ impl Suite {
     }
 
     /// The directory of the suite's images, built if need be. One build at a time.
-    pub(crate) fn images(self) -> PathBuf {
-        static BUILT: LazyLock<Mutex<HashMap<Suite, PathBuf>>> = LazyLock::new(Mutex::default);
+    pub(crate) fn images(self, encryption: Encryption, initramfs: Initramfs) -> PathBuf {
+        static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+        let variant = match encryption {
+            Encryption::None => "",
+            Encryption::Key => initramfs.key_variant(),
+            Encryption::Crypttab => "crypttab",
+        };
         let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        built.entry(self).or_insert_with(|| build(self)).clone()
+        let name = format!("{} {variant}", self.word());
+        built.entry(name).or_insert_with(|| build(self, variant)).clone()
     }
 }
 
@@ -58,6 +76,14 @@ impl Initramfs {
         match self {
             Initramfs::InitramfsTools => "initramfs-tools.img",
             Initramfs::Dracut => "dracut.img",
+        }
+    }
+
+    /// As tests/vm/image calls the image that has it with a key file.
+    fn key_variant(self) -> &'static str {
+        match self {
+            Initramfs::InitramfsTools => "key-initramfs-tools",
+            Initramfs::Dracut => "key-dracut",
         }
     }
 }
@@ -80,14 +106,14 @@ pub(crate) fn vm_dir() -> PathBuf {
     }
 }
 
-fn build(suite: Suite) -> PathBuf {
+fn build(suite: Suite, variant: &str) -> PathBuf {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/image");
     let output = Command::new(&script)
-        .arg(suite.word())
+        .args([suite.word(), variant])
         .env("OVERLAYD_VM_DIR", vm_dir())
         .stderr(Stdio::inherit())
         .output()
         .unwrap_or_else(|error| panic!("failed to run {}: {error}", script.display()));
-    assert!(output.status.success(), "{} {}: {}", script.display(), suite.word(), output.status);
+    assert!(output.status.success(), "{} {} {variant}: {}", script.display(), suite.word(), output.status);
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }

@@ -3,7 +3,7 @@
 use super::firmware::{Esp, Firmware};
 use super::guest::Guest;
 use super::image::vm_dir;
-use super::{Disk, Initramfs, RootFs, StateFs, Suite, agent};
+use super::{Disk, Encryption, Initramfs, RootFs, StateFs, Suite, agent};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -23,6 +23,8 @@ pub(crate) struct Machine {
     root: RootFs,
     pub(crate) disk: Disk,
     pub(crate) drive: StateDrive,
+    /// Words of every boot's kernel command line.
+    pub(crate) words: Vec<String>,
     firmware: Option<Firmware>,
     boots: u32,
 }
@@ -46,12 +48,13 @@ impl Machine {
             .unwrap_or_else(|error| panic!("failed to create {}: {error}", dir.display()));
         let disk = Disk::new(dir.join("state.img"), state);
         Machine {
-            images: suite.images(),
+            images: suite.images(Encryption::None, initramfs),
             dir,
             initramfs,
             root,
             disk,
             drive: StateDrive::Writable,
+            words: Vec::new(),
             firmware: None,
             boots: 0,
         }
@@ -60,6 +63,11 @@ impl Machine {
     /// The usual appliance of a test that is not about flavours: Debian 13, squashfs, ext4.
     pub(crate) fn usual(name: &str) -> Machine {
         Machine::new(name, Suite::Trixie, Initramfs::InitramfsTools, RootFs::Squashfs, StateFs::Ext4)
+    }
+
+    /// Gives it another image of Debian 13, for an encrypted state disk; the disk stays what it is.
+    pub(crate) fn use_encryption(&mut self, encryption: Encryption) {
+        self.images = Suite::Trixie.images(encryption, self.initramfs);
     }
 
     /// Gives it UEFI instead of a BIOS, and a disk with an EFI system partition.
@@ -91,6 +99,7 @@ impl Machine {
     /// judged from outside between two boots. setpriv: the machine dies with the test.
     fn qemu(&self, words: &[&str], serial: &Path) -> Command {
         let root = self.root.word();
+        let words = [self.words.join(" "), words.join(" ")].join(" ");
         let mut qemu = Command::new("setpriv");
         qemu.current_dir(&self.dir)
             .args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-no-user-config", "-nodefaults"])
@@ -111,7 +120,7 @@ impl Machine {
             .arg(self.images.join("vmlinuz"))
             .arg("-initrd")
             .arg(self.images.join(self.initramfs.file()))
-            .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {}", words.join(" "))])
+            .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {words}")])
             .args(["-drive", &drive(&self.images.join(format!("root.{root}")), "readonly=on")])
             .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", agent::SOCKET)])
             .args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"])

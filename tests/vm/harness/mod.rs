@@ -8,11 +8,13 @@ mod disk;
 mod firmware;
 mod guest;
 mod image;
+mod luks;
 mod machine;
 
 pub(crate) use disk::{Disk, StateFs};
 pub(crate) use guest::Guest;
-pub(crate) use image::{Initramfs, RootFs, Suite};
+pub(crate) use image::{Encryption, Initramfs, RootFs, Suite};
+pub(crate) use luks::KEY_FILE;
 pub(crate) use machine::{Machine, StateDrive};
 
 use std::process::Command;
