@@ -14,6 +14,16 @@ pub(super) enum Boot {
     Full,
 }
 
+impl Boot {
+    /// What systemd starts for it.
+    fn target(self) -> &'static str {
+        match self {
+            Boot::Soft => "soft-reboot.target",
+            Boot::Full => "reboot.target",
+        }
+    }
+}
+
 /// The flag of logind's RebootWithFlags that means a soft-reboot (SD_LOGIND_SOFT_REBOOT, systemd 254).
 const LOGIND_SOFT_REBOOT: u64 = 1 << 2;
 /// The first systemd that can do it.
@@ -26,17 +36,16 @@ const LOGIND: (&str, &str, &str) =
 const SYSTEMD: (&str, &str, &str) =
     ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager");
 
-/// Asks logind for it, and systemd where there is no logind.
+/// Asks logind for it, and systemd where there is no logind. logind may also be gone before it answers, when all stops
+/// already: then the same target is started once more, which changes nothing. systemd's own `Reboot` and `SoftReboot` must
+/// not be called: they stop nothing in order, and do not wait for overlayd-nextroot.service.
 pub(super) async fn reboot(bus: &Connection, boot: Boot) -> Result<()> {
     let first = match boot {
         Boot::Full => call(bus, LOGIND, "Reboot", &false).await,
         Boot::Soft => call(bus, LOGIND, "RebootWithFlags", &LOGIND_SOFT_REBOOT).await,
     };
     let Err(first) = first else { return Ok(()) };
-    let second = match boot {
-        Boot::Full => call(bus, SYSTEMD, "Reboot", &()).await,
-        Boot::Soft => call(bus, SYSTEMD, "SoftReboot", &"").await,
-    };
+    let second = call(bus, SYSTEMD, "StartUnit", &(boot.target(), "replace-irreversibly")).await;
     second.map_err(|second| {
         Error::new(Kind::Failed, format!("failed to reboot: logind: {first}; systemd: {second}"))
             .remedy("the request stands: reboot by hand")
