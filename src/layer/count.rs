@@ -7,10 +7,11 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Estimate;
 use super::index::{Memory, Remembered, Thing};
+use super::links::{self, Key};
 use super::merge::{Entry, MOST_LAYERS};
 use super::walk::{Folder, Found, Made, Maker, Opened};
 use crate::error::Result;
-use crate::sys::node::{Moment, NodeKind};
+use crate::sys::node::NodeKind;
 
 /// Counts entries.
 #[derive(Default)]
@@ -25,7 +26,7 @@ pub(super) struct Counter<'a> {
     new_inodes: AtomicU64,
     new_bytes: AtomicU64,
     /// Files with several names that were counted.
-    seen: Mutex<HashSet<(u8, u64, Moment)>>,
+    seen: Mutex<HashSet<Key>>,
 }
 
 impl<'a> Counter<'a> {
@@ -47,7 +48,7 @@ impl<'a> Counter<'a> {
 
     fn is_first(&self, entry: &Entry, found: &Found<'_>) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert((entry.layer, found.node.ino, found.node.btime))
+        seen.insert(links::key(entry.layer, &found.node))
     }
 }
 

@@ -32,14 +32,15 @@ impl<'a> Draft<'a> {
         Ok(draft)
     }
 
-    /// A copy of a generation's subvolume as it is at this instant; none if it is no subvolume.
+    /// A copy of a generation's subvolume as it is at this instant; none if it is no subvolume, or has others in it,
+    /// which such a copy does not hold.
     pub(super) fn of_subvolume(
         layout: &'a Layout,
         overlay: &'a str,
         generation: u64,
     ) -> Result<Option<Draft<'a>>> {
         let source = layout.generation(overlay, generation);
-        if !btrfs::is_subvolume(&source) {
+        if !btrfs::is_subvolume(&source) || !btrfs::nested(&source)?.is_empty() {
             return Ok(None);
         }
         let id = take_number(layout, overlay)?;

@@ -130,6 +130,9 @@ pub fn request(site: &Site, overlay: &str, wanted: &Wanted, commit: bool, asked:
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
     let planned = request::snapshot(&view, overlay, &sealing, asked, &observe::moment())?;
+    if let Some(Ok(Some(live))) = view.overlays.get(overlay).map(|state| &state.current) {
+        write::check_seal(&layout, overlay, *live)?;
+    }
     exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
 }

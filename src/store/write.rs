@@ -127,7 +127,9 @@ pub fn prepare_seal(layout: &Layout, overlay: &str, record: &SnapshotRecord) -> 
     }
     make_overlay(layout, overlay)?;
     let temporary = layout.new_snapshot(overlay, record.id);
-    let from = layout.generation(overlay, record.generation.unwrap_or_default());
+    let generation = record.generation.unwrap_or_default();
+    check_seal(layout, overlay, generation)?;
+    let from = layout.generation(overlay, generation);
     remove_all(&temporary)?;
     if btrfs::copy(&from, &temporary)? {
         atomic::remove(&temporary.join("generation.toml"))?;
@@ -137,6 +139,19 @@ pub fn prepare_seal(layout: &Layout, overlay: &str, record: &SnapshotRecord) -> 
         make_dir(&temporary, 0o700)?;
     }
     finish_snapshot(layout, overlay, record)
+}
+
+/// Refuses to seal a generation with subvolumes in it that somebody made by hand: a copy of its own does not hold them.
+pub fn check_seal(layout: &Layout, overlay: &str, generation: u64) -> Result<()> {
+    let found = btrfs::nested(&layout.generation(overlay, generation))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let shown = |path: &PathBuf| format!("/{}", path.strip_prefix("fs").unwrap_or(path).display());
+    let names: Vec<String> = found.iter().map(shown).collect();
+    let what = format!("a snapshot at boot would not hold the subvolumes in it: {}", names.join(", "));
+    Err(Error::new(Kind::Refused, what)
+        .remedy("take it now, without --quiesced: that copies what is in them"))
 }
 
 /// Moves the files of a generation to the snapshot that waits for them.
@@ -216,6 +231,10 @@ fn throw_away(layout: &Layout, overlay: &str, from: &Path, name: &str) -> Result
     let is_there = |path: &Path| path.symlink_metadata().is_ok();
     if !is_there(from) {
         return Ok(());
+    }
+    // Somebody may have put a read-only subvolume here, or in the place of an overlay.
+    for place in [&*layout.overlay(overlay), from].into_iter().filter(|place| btrfs::is_subvolume(place)) {
+        fs::File::open(place).map_err(|e| Error::io("open", place, e)).map(btrfs::make_writable)?;
     }
     make_dir(&layout.trash(overlay), 0o700)?;
     let mut to = layout.trash(overlay).join(name);

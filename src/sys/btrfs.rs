@@ -1,20 +1,25 @@
 //! Subvolumes of btrfs: making, copying and deleting one in constant time. Elsewhere each says that it can not.
 
+mod nested;
+
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::statfs::{BTRFS_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{BTRFS_SUPER_MAGIC, fstatfs, statfs};
 
+pub use self::nested::nested;
 use crate::error::{Error, Result};
 
 /// The root directory of every subvolume (`BTRFS_FIRST_FREE_OBJECTID`, linux/btrfs_tree.h).
 const ROOT_INODE: u64 = 256;
 /// `BTRFS_IOCTL_MAGIC`, linux/btrfs.h.
 const MAGIC: u8 = 0x94;
+/// `BTRFS_SUBVOL_RDONLY`, linux/btrfs.h.
+const READ_ONLY: u64 = 1 << 1;
 
 /// `struct btrfs_ioctl_vol_args`, linux/btrfs.h.
 #[repr(C)]
@@ -40,6 +45,8 @@ mod ioctls {
     nix::ioctl_write_ptr!(snapshot_destroy, MAGIC, 15, VolumeArguments);
     nix::ioctl_none!(sync, MAGIC, 8);
     nix::ioctl_write_ptr!(snapshot_create, MAGIC, 23, VolumeArgumentsV2);
+    nix::ioctl_read!(flags, MAGIC, 25, u64);
+    nix::ioctl_write_ptr!(set_flags, MAGIC, 26, u64);
 }
 
 /// Whether `path` is the top of a subvolume.
@@ -98,6 +105,27 @@ pub fn destroy(path: &Path) -> Result<bool> {
         Err(Errno::ENOTEMPTY | Errno::ENOSPC) => Ok(false),
         done => possible(done, "delete the subvolume", path),
     }
+}
+
+/// Makes the subvolume writable whose top `directory` is: a read-only one can neither be emptied nor moved. Nothing on
+/// anything else. What fails shows in what is done next.
+pub fn make_writable(directory: impl AsFd) {
+    let directory = directory.as_fd();
+    let is_top = nix::sys::stat::fstat(directory).is_ok_and(|stat| stat.st_ino == ROOT_INODE);
+    if !is_top || !fstatfs(directory).is_ok_and(|fs| fs.filesystem_type() == BTRFS_SUPER_MAGIC) {
+        return;
+    }
+    let mut flags = 0;
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is open; BTRFS_IOC_SUBVOL_GETFLAGS writes one u64.
+    let found = unsafe { ioctls::flags(directory.as_raw_fd(), &raw mut flags) };
+    if found.is_err() || flags & READ_ONLY == 0 {
+        return;
+    }
+    #[allow(unsafe_code)]
+    // SAFETY: the descriptor is open; BTRFS_IOC_SUBVOL_SETFLAGS reads one u64.
+    let done = unsafe { ioctls::set_flags(directory.as_raw_fd(), &(flags & !READ_ONLY)) };
+    done.map_or_else(|e| tracing::debug!("a subvolume stays read-only: {e}"), drop);
 }
 
 /// Lets the kernel begin to free what deleted subvolumes held, which else waits for the end of a transaction, up to

@@ -21,6 +21,7 @@ use nix::unistd::{UnlinkatFlags, Whence, lseek, unlinkat};
 use rustix::fs::{FileType, IFlags, RawDir, ioctl_getflags, ioctl_setflags};
 
 use crate::error::{Error, Kind, Result};
+use crate::sys::btrfs;
 
 /// How a removal ended, and how many entries it removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +75,7 @@ pub fn usage(path: &Path, limit: Duration) -> Result<Usage> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let top = open(path, flags, Mode::empty()).map_err(|e| Error::io("open", path, e))?;
     let mut walk = Walk::new(path, top)?;
-    let mut count = Count {
-        usage: Usage::default(),
-        linked: BTreeSet::new(),
-        dev: walk.dev(),
-        start: Instant::now(),
-        limit,
-    };
+    let mut count = Count { usage: Usage::default(), linked: BTreeSet::new(), start: Instant::now(), limit };
     count.usage.bytes = blocks(&fstat(&walk.fd).map_err(|e| walk.failed("examine", None, e))?);
     let complete = count.tree(&mut walk)?;
     Ok(Usage { complete, ..count.usage })
@@ -138,8 +133,9 @@ impl Walk {
         Ok(Walk { top: path.to_owned(), fd: top, levels: vec![level], buffer })
     }
 
+    /// The device number of the open directory.
     fn dev(&self) -> u64 {
-        self.levels[0].id.0
+        self.levels[self.levels.len() - 1].id.0
     }
 
     fn level(&mut self) -> &mut Level {
@@ -147,13 +143,11 @@ impl Walk {
         &mut self.levels[last]
     }
 
-    /// Opens a subdirectory. EXDEV: something is mounted there, or it is another filesystem or subvolume.
+    /// Opens a subdirectory. EXDEV: something is mounted there. A subvolume of btrfs has a device number of its own, but
+    /// is no mount.
     fn enter(&mut self, name: CString) -> Result<(), Errno> {
         let fd = open_below(&self.fd, &name)?;
         let id = id_of(&fstat(&fd)?);
-        if id.0 != self.dev() {
-            return Err(Errno::EXDEV);
-        }
         self.fd = fd;
         self.levels.push(Level { id, name, pending: Vec::new(), more: false });
         Ok(())
@@ -202,7 +196,10 @@ impl Remover<'_> {
         let failed = |e| Halt::Failed(failure("remove", path, e));
         loop {
             match open_below(parent, name) {
-                Ok(top) => self.empty(&mut Walk::new(path, top)?)?,
+                Ok(top) => {
+                    btrfs::make_writable(&top);
+                    self.empty(&mut Walk::new(path, top)?)?;
+                }
                 Err(Errno::ENOENT) => return Ok(()),
                 Err(Errno::ENOTDIR | Errno::ELOOP) => {
                     unlink(parent, name, UnlinkatFlags::NoRemoveDir, None).map_err(failed)?;
@@ -245,7 +242,7 @@ impl Remover<'_> {
     fn visit(&mut self, walk: &mut Walk, name: &CStr) -> Result<(), Halt> {
         let result = match unlink(&walk.fd, name, UnlinkatFlags::RemoveDir, Some(&walk.fd)) {
             Ok(()) => return self.count(),
-            Err(Errno::ENOTEMPTY) => walk.enter(name.to_owned()),
+            Err(Errno::ENOTEMPTY) => self.enter(walk, name),
             Err(e) => Err(e),
         };
         match result {
@@ -254,6 +251,15 @@ impl Remover<'_> {
             Err(Errno::ENOTDIR | Errno::ELOOP) => self.unlink_file(walk, name),
             Err(e) => Err(walk.failed("remove", Some(name), e).into()),
         }
+    }
+
+    fn enter(&self, walk: &mut Walk, name: &CStr) -> Result<(), Errno> {
+        let above = walk.dev();
+        walk.enter(name.to_owned())?;
+        if walk.dev() != above {
+            btrfs::make_writable(&walk.fd);
+        }
+        Ok(())
     }
 
     /// One pass over the open directory: removes what is no directory, and remembers what is.
@@ -336,7 +342,6 @@ struct Count {
     usage: Usage,
     /// Files with several names that were counted.
     linked: BTreeSet<Id>,
-    dev: u64,
     start: Instant,
     limit: Duration,
 }
@@ -380,7 +385,9 @@ impl Count {
                 continue;
             }
             match fstatat(&fd, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Ok(stat) if self.entry(&stat) => walk.level().pending.push((stat.st_ino, name.to_owned())),
+                Ok(stat) if self.entry(&stat, walk.dev()) => {
+                    walk.level().pending.push((stat.st_ino, name.to_owned()))
+                }
                 Ok(_) | Err(Errno::ENOENT) => (),
                 Err(e) => return Err(walk.failed("examine", Some(name), e)),
             }
@@ -392,12 +399,12 @@ impl Count {
         Ok(true)
     }
 
-    /// Counts one entry; true for a directory to be visited.
-    fn entry(&mut self, stat: &FileStat) -> bool {
+    /// Counts one entry of a directory on this device; true for a directory to be visited.
+    fn entry(&mut self, stat: &FileStat, dev: u64) -> bool {
         self.usage.entries += 1;
         let is_dir = is_type(stat, SFlag::S_IFDIR);
         let is_first = is_dir || stat.st_nlink < 2 || self.linked.insert(id_of(stat));
-        if is_first && id_of(stat).0 == self.dev {
+        if is_first && id_of(stat).0 == dev {
             self.usage.bytes += blocks(stat);
         }
         is_dir

@@ -21,6 +21,7 @@ mod reset;
 mod restore;
 mod rig;
 mod snapshots;
+mod subvolumes;
 mod triggers;
 mod volatile;
 mod wipe;
