@@ -172,7 +172,7 @@ fn take(execution: Execution, state: &OverlayView, facts: &Facts, plan: &mut Boo
 
 fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) -> Result<Live> {
     let facts = given.facts;
-    let Some(number) = state.current.clone()? else { return repoint(facts, state, plan) };
+    let Some(number) = state.current.clone()? else { return repoint(given, state, plan) };
     if !state.generations.contains_key(&number) {
         return Err(damage(format!("generation {number} is the live one, but it is missing")));
     }
@@ -196,10 +196,12 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
 
 const REMEDY: &str = "repair it, or start afresh with `overlayctl reset`: what can not be read is kept";
 
-/// No pointer: the power went before the first one was written, or it got lost. Only empty uppers tell the former.
-fn repoint(facts: &Facts, state: &OverlayView, plan: &mut BootPlan) -> Result<Live> {
+/// No pointer: the store was made by a wipe, the power went before the first one was written, or it got lost. Only empty
+/// uppers tell the second from the third.
+fn repoint(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) -> Result<Live> {
+    let after = state::refill(given.view, given.space);
     if state.generations.is_empty() {
-        return Ok(first_generation(facts, &mut plan.steps));
+        return Ok(Live { after, ..first_generation(given.facts, &mut plan.steps) });
     }
     let is_data = |g: &GenerationView| !g.empty || g.record.as_ref().map_or(true, |r| r.snapshot.is_some());
     if state.generations.values().any(is_data) {
@@ -208,8 +210,8 @@ fn repoint(facts: &Facts, state: &OverlayView, plan: &mut BootPlan) -> Result<Li
         ));
     }
     let number = state.generations.keys().copied().max().unwrap_or(1);
-    plan.steps.push(Step::PointCurrent(facts.name.clone(), number));
-    Ok(Live::new(number))
+    plan.steps.push(Step::PointCurrent(given.facts.name.clone(), number));
+    Ok(Live { after, ..Live::new(number) })
 }
 
 fn damage(what: String) -> Error {

@@ -73,7 +73,9 @@ fn assert_wiped(rig: &Rig, handoff: &Handoff, bare: &str, old: &str, id: &str, w
     rig.shutdown();
     assert!(!holds_secret(rig), "the secret is on the raw device: {what}");
     rig.offline(|layout| {
-        assert_ne!(read::load(layout).unwrap().record.uuid, old, "{what}");
+        let view = read::load(layout).unwrap();
+        assert_ne!(view.record.uuid, old, "{what}");
+        assert!(view.reserve, "a reset on a full disk needs it: {what}");
         assert_eq!(request(layout), None, "{what}");
         let outcome = outcome(layout);
         assert_eq!((&*outcome.request, &*outcome.result), (id, "done"), "{what}");
