@@ -1,14 +1,16 @@
 //! What there is to know of a device that is to be wiped, or was being wiped when the power went.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::handoff::HandoffState;
 use crate::plan::wipe::Target;
 use crate::store::Layout;
 use crate::store::wipe_record::{Luks, WipeRecord};
+use crate::sys::block::DeviceSpec;
 use crate::sys::superblock::FsType;
 use crate::sys::wipe_sector::{self, WipeSector};
 use crate::sys::{atomic, block, elsewhere};
@@ -21,10 +23,7 @@ pub fn target(node: &Path) -> Result<Target> {
     let bare = match (mapping, block::below(node)) {
         (None, _) => device(node, size),
         (Some(_), Some(below)) => encrypted(node, size, &below)?,
-        (Some(uuid), None) => {
-            let mapping = if uuid.is_empty() { "without a type".to_owned() } else { uuid };
-            Target { mapping: Some(mapping), ..device(node, size) }
-        }
+        (Some(uuid), None) => mapped(node, size, uuid),
     };
     let Some(found) = block::probe(node)? else { return Ok(bare) };
     Ok(Target {
@@ -35,6 +34,24 @@ pub fn target(node: &Path) -> Result<Target> {
         label: found.label,
         ..bare
     })
+}
+
+/// The same for who may not open the device, of the state filesystem that is mounted: what the kernel tells of it. The boot
+/// knows more: whether it was all, and whether a part of an ext4 lies elsewhere.
+pub fn mounted(state: &HandoffState) -> Target {
+    let node = Path::new(&state.device);
+    let bare = match (block::property(node, "dm/uuid"), block::below(node)) {
+        (None, _) => device(node, 0),
+        (Some(_), Some(below)) => Target { luks: Some(Luks::default()), ..device(&below, 0) },
+        (Some(uuid), None) => mapped(node, 0, uuid),
+    };
+    let findable = match DeviceSpec::parse(&state.wanted) {
+        Ok(DeviceSpec::Path(path)) => fs::canonicalize(path).is_ok_and(|path| path == bare.node),
+        _ => true,
+    };
+    // There is no such directory for any other filesystem.
+    let devices = fs::read_dir(format!("/sys/fs/btrfs/{}/devices", state.uuid)).map_or(1, Iterator::count);
+    Target { findable, devices: devices as u64, fstype: state.fstype.clone(), ..bare }
 }
 
 /// The marked device at `node`, and what the mark says of what is to be made.
@@ -73,6 +90,12 @@ fn device(node: &Path, size: u64) -> Target {
         devices: 1,
         ..Target::default()
     }
+}
+
+/// A mapping that nothing more is known of.
+fn mapped(node: &Path, size: u64, uuid: String) -> Target {
+    let mapping = if uuid.is_empty() { "without a type".to_owned() } else { uuid };
+    Target { mapping: Some(mapping), ..device(node, size) }
 }
 
 /// The device at `below`, with the volume that is open as `mapping` and has `size` bytes.

@@ -93,6 +93,7 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
     let view = open(&site.store)?;
     let now = observe::moment();
     let Planned { request, steps } = plan::request::reset(&view, overlay, wanted, asked, &now)?;
+    check_wipe(site, &request)?;
     let (base, policy) = (observe::unknown_base(), policy(site, overlay));
     let kept = keep::select::of_request(
         &Layout::new(&site.store),
@@ -138,6 +139,7 @@ pub fn request_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
     let planned = plan::request::reset(&view, overlay, wanted, asked, &observe::moment())?;
+    check_wipe(site, &planned.request)?;
     exec::store::run(&layout, &planned.steps)?;
     Ok(planned)
 }
@@ -189,6 +191,15 @@ fn refuse_reset(site: &Site, overlay: &str, wanted: &Resetting) -> Result<()> {
         }
         Level::Factory | Level::Wipe => Ok(()),
     }
+}
+
+/// Refuses a wipe that the boot would refuse, as far as that can be told before: of the running system's device alone,
+/// and without reading it, which the daemon may not.
+fn check_wipe(site: &Site, request: &RequestRecord) -> Result<()> {
+    let Some(path) = site.handoff.as_ref().filter(|_| request.level == Level::Wipe) else { return Ok(()) };
+    let Some(state) = handoff::load(path)?.and_then(|handoff| handoff.state) else { return Ok(()) };
+    let config = config::load(&site.root, &observe::kernel_command_line()).config;
+    Ok(plan::wipe::check(&config, request, &observe::erasing::mounted(&state))?)
 }
 
 fn refuse_in_memory(site: &Site, overlay: &str, verb: &str) -> Result<()> {

@@ -183,3 +183,22 @@ fn a_wipe_keeps_nothing_and_says_so_before() {
     assert_eq!(tool.status.code(), Some(4), "{}", crate::world::text(&tool));
     assert!(crate::world::text(&tool).contains("--factory"), "{}", crate::world::text(&tool));
 }
+
+#[test]
+fn a_wipe_that_the_boot_would_refuse_is_refused_at_once_and_in_a_dry_run() {
+    let mut world = World::new();
+    world.hand_off(
+        "generation = 1\n[state]\nwanted = \"LABEL=overlayd\"\ndevice = \"/dev/nowhere\"\n\
+         fstype = \"xfs\"\nuuid = \"none\"\npath = \"overlayd\"\n",
+    );
+    let config = world.dir.join("root/usr/lib/overlayd/overlayd.toml");
+    fs::write(config, "[state]\noptions = \"logdev=/dev/other\"\n").unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    for last in ["--yes", "--dry-run"] {
+        let tool = world.tool(&["reset", "--wipe", "--drop-kept", last]);
+        let said = crate::world::text(&tool);
+        assert_eq!(tool.status.code(), Some(4), "{said}");
+        assert!(said.contains("lies on another device (logdev=/dev/other)"), "{said}");
+    }
+    assert!(!world.request().exists());
+}

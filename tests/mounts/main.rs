@@ -25,3 +25,4 @@ mod subvolumes;
 mod triggers;
 mod volatile;
 mod wipe;
+mod wipe_asked;

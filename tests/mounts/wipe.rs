@@ -440,10 +440,10 @@ fn an_ext4_with_its_journal_elsewhere_is_not_wiped() {
 }
 
 /// The rig takes its last loop device for the base's: this one it must not know.
-struct Detached(String);
+pub(crate) struct Detached(pub(crate) String);
 
 impl Detached {
-    fn attach(image: &Path, mib: u64) -> Detached {
+    pub(crate) fn attach(image: &Path, mib: u64) -> Detached {
         fs::File::create(image).unwrap().set_len(mib << 20).unwrap();
         let output = run("losetup", &["-f", "--show", s(image)]);
         Detached(String::from_utf8(output.stdout).unwrap().trim().to_owned())
