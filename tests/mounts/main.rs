@@ -6,9 +6,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 mod bad_days;
+mod commits;
 mod crash;
 mod factory;
 mod flavours;
+mod in_the_way;
 mod keep;
 mod modes;
 #[path = "../layers/manifest.rs"]
@@ -20,8 +22,10 @@ mod preview;
 mod reset;
 mod restore;
 mod rig;
+mod room;
 mod snapshots;
 mod subvolumes;
+mod switching;
 mod triggers;
 mod volatile;
 mod wipe;
