@@ -9,8 +9,7 @@ use crate::wipe::{WIPE, assert_gone, cut, store_of};
 /// Without it overlayd can not make a new volume.
 const NO_KEY: &str = "overlayd.key-file=";
 
-/// boot → write → reboot → still there, and not to be read on the disk → reset → factory reset → write → a wipe without a
-/// key is refused, with it done → poweroff, clean
+/// boot → write → reboot → still there, and not to be read on the disk → reset → factory reset → poweroff, clean
 fn resets(name: &str, initramfs: Initramfs, state: StateFs) {
     let mut machine = encrypted(name, initramfs, state);
     let mut guest = up(&mut machine);
@@ -26,19 +25,25 @@ fn resets(name: &str, initramfs: Initramfs, state: StateFs) {
 
     let mut guest = up(&mut machine);
     assert_marks(&mut guest, Marks::None);
+    make_marks(&mut guest);
     guest.reboot_by("overlayctl reset --factory --yes --now=reboot");
     assert_clean(&machine);
 
     let mut guest = up(&mut machine);
     assert_marks(&mut guest, Marks::None);
-    make_marks(&mut guest);
-    guest.reboot_by(&format!("{WIPE} && systemctl reboot"));
-    wipes(&mut machine);
+    guest.poweroff();
+    assert_clean(&machine);
 }
 
-/// The rest of the story: a wipe is pending.
-fn wipes(machine: &mut Machine) {
+/// boot → write → a wipe for which there is no key is refused → one for which there is one is done → poweroff, clean
+fn wipes(name: &str, initramfs: Initramfs, state: StateFs) {
+    let mut machine = encrypted(name, initramfs, state);
+    let mut guest = up(&mut machine);
+    make_marks(&mut guest);
+    hide_secret(&mut guest);
+    guest.reboot_by(&format!("{WIPE} && systemctl reboot"));
     let store = store_of(&machine.disk.decrypted());
+
     let mut guest = machine.boot(&[NO_KEY]);
     guest.wait_until_up();
     assert_marks(&mut guest, Marks::All);
@@ -47,15 +52,14 @@ fn wipes(machine: &mut Machine) {
     if outcome["result"] != "failed" || !why.contains("no key is known") || !why.contains("state.key-file") {
         guest.fail(&format!("a wipe without a key: {outcome:#}"));
     }
-    guest.succeed(WIPE);
-    guest.reboot();
+    guest.reboot_by(&format!("{WIPE} && systemctl reboot"));
 
-    let mut guest = up(machine);
+    let mut guest = up(&mut machine);
     assert_marks(&mut guest, Marks::None);
     guest.poweroff();
     let plain = machine.disk.decrypted();
     plain.assert_clean();
-    assert_gone(machine, &plain, &store, "after a reboot");
+    assert_gone(&machine, &plain, &store, "after a reboot");
 }
 
 #[test]
@@ -66,6 +70,16 @@ fn resets_of_an_encrypted_ext4_by_initramfs_tools() {
 #[test]
 fn resets_of_an_encrypted_btrfs_by_dracut() {
     resets("crypttab-dracut", Initramfs::Dracut, StateFs::Btrfs);
+}
+
+#[test]
+fn a_wipe_of_an_encrypted_ext4_by_initramfs_tools() {
+    wipes("crypttab-wipe-initramfs-tools", Initramfs::InitramfsTools, StateFs::Ext4);
+}
+
+#[test]
+fn a_wipe_of_an_encrypted_btrfs_by_dracut() {
+    wipes("crypttab-wipe-dracut", Initramfs::Dracut, StateFs::Btrfs);
 }
 
 /// The initramfs meets a device that is no volume any more.
