@@ -7,6 +7,7 @@ use crate::harness::Initramfs::Dracut;
 use crate::harness::RootFs::Squashfs;
 use crate::harness::StateFs::Ext4;
 use crate::harness::{Guest, Machine, StateDrive, Suite};
+use std::sync::OnceLock;
 
 /// Seconds of waiting that `timeout = "10s"` may end in, with what an emulated machine needs for looking.
 const WAIT_LIMIT_MS: i64 = 15_000;
@@ -14,6 +15,19 @@ const WAIT_LIMIT_MS: i64 = 15_000;
 /// The first few of many, each of which costs a boot: tests/mounts tries them all in seconds.
 fn sample<T>(all: &[T], few: usize) -> &[T] {
     if cfg!(feature = "test-full") { all } else { &all[..few.min(all.len())] }
+}
+
+/// The usual machine after its first boot, which is one for all of them.
+fn with_store(name: &str) -> Machine {
+    static FIRST: OnceLock<Machine> = OnceLock::new();
+    let first = FIRST.get_or_init(|| {
+        let mut first = Machine::usual("bad-first");
+        assert_eq!(Verdict::of(&mut first, &[]).mode(), "persistent");
+        first
+    });
+    let mut machine = Machine::usual(name);
+    machine.disk = first.disk.copy(machine.dir().join("state.img"));
+    machine
 }
 
 #[test]
@@ -32,8 +46,7 @@ fn the_state_device_is_missing() {
 
 #[test]
 fn the_state_device_is_read_only() {
-    let mut machine = Machine::usual("bad-read-only");
-    assert_eq!(Verdict::of(&mut machine, &[]).mode(), "persistent");
+    let mut machine = with_store("bad-read-only");
     machine.drive = StateDrive::ReadOnly;
     let before = machine.disk.digest();
     let mut guest = boot_degraded(&mut machine, &[], "read-only");
@@ -44,8 +57,7 @@ fn the_state_device_is_read_only() {
 
 #[test]
 fn a_corrupt_superblock_is_not_formatted() {
-    let mut machine = Machine::usual("bad-superblock");
-    assert_eq!(Verdict::of(&mut machine, &[]).mode(), "persistent");
+    let mut machine = with_store("bad-superblock");
     let sound = machine.disk.copy(machine.dir().join("sound.img"));
     let eager = ["overlayd.device=/dev/vdb", "overlayd.fstype=ext4", "overlayd.format=if-blank"];
     for damage in sample(&["/dev/zero", "/dev/urandom"], 1) {
@@ -74,8 +86,7 @@ fn a_blank_device_is_formatted_only_where_the_configuration_says_so() {
 
 #[test]
 fn damaged_records_are_refused_by_name_and_kept() {
-    let mut machine = Machine::usual("bad-records");
-    assert_eq!(Verdict::of(&mut machine, &[]).mode(), "persistent");
+    let mut machine = with_store("bad-records");
     let sound = machine.disk.copy(machine.dir().join("sound.img"));
     let damages = [
         ("overlays/root/generations/1/generation.toml", "printf ''"),
@@ -106,8 +117,7 @@ const LISTING: &str = "cd overlayd; find . ! -path ./lock -printf '%p %y %m %s\\
 
 #[test]
 fn a_record_is_damaged_and_the_running_system_says_so() {
-    let mut machine = Machine::usual("bad-record-status");
-    assert_eq!(Verdict::of(&mut machine, &[]).mode(), "persistent");
+    let mut machine = with_store("bad-record-status");
     machine.disk.inside("echo nonsense >overlayd/store.toml");
     let mut guest = boot_degraded(&mut machine, &[], "store.toml");
     let refused = guest.run("overlayctl reset --yes");
@@ -119,8 +129,7 @@ fn a_record_is_damaged_and_the_running_system_says_so() {
 
 #[test]
 fn the_work_directory_is_unusable() {
-    let mut machine = Machine::usual("bad-work");
-    assert_eq!(Verdict::of(&mut machine, &[]).mode(), "persistent");
+    let mut machine = with_store("bad-work");
     let sound = machine.disk.copy(machine.dir().join("sound.img"));
     let damages = [
         "rm -r work; echo x >work",

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::checks::{Marks, assert_healthy, assert_marks, make_marks};
+use crate::checks::{Marks, Verdict, assert_healthy, assert_marks, make_marks};
 use crate::harness::{Guest, Initramfs, Machine, RootFs, StateFs, Suite};
 
 /// Which processes still have a mount whose upper is that of the generation.
@@ -89,12 +89,12 @@ fn story(name: &str, suite: Suite, initramfs: Initramfs, state: StateFs) {
     guest.reboot();
     machine.disk.assert_clean();
 
-    let mut guest = machine.boot(&[]);
-    guest.wait_until_up();
-    assert_healthy(&mut guest, "persistent");
-    assert_marks(&mut guest, Marks::None);
-    guest.poweroff();
-    machine.disk.assert_clean();
+    let verdict = Verdict::of(&mut machine, &[]);
+    assert_eq!(
+        (verdict.mode(), verdict.reason(), verdict.marks()),
+        ("persistent", "", "none"),
+        "{verdict:#?}"
+    );
 }
 
 #[test]

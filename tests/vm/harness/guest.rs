@@ -1,6 +1,7 @@
 //! A machine that is on. Every wait has a limit, and every failure shows the end of the serial console.
 
 use super::agent::{Agent, Output};
+use super::clock::Running;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -19,11 +20,12 @@ pub(crate) struct Guest {
     qemu: Child,
     serial: PathBuf,
     agent: Agent,
+    _clock: Running,
 }
 
 impl Guest {
     /// Connects to the agent's socket, which QEMU makes when it starts.
-    pub(super) fn attach(mut qemu: Child, dir: &Path, serial: PathBuf) -> Guest {
+    pub(super) fn attach(mut qemu: Child, dir: &Path, serial: PathBuf, clock: Running) -> Guest {
         let end = Instant::now() + Duration::from_secs(30);
         let agent = loop {
             match Agent::connect(dir) {
@@ -36,7 +38,7 @@ impl Guest {
                 Err(_) => std::thread::sleep(Duration::from_millis(20)),
             }
         };
-        Guest { qemu, serial, agent }
+        Guest { qemu, serial, agent, _clock: clock }
     }
 
     /// Waits until the agent is there: long before the system is up.

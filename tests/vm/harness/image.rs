@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 /// A Debian suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,17 +56,20 @@ impl Suite {
         }
     }
 
-    /// The directory of the suite's images, built if need be. One build at a time.
+    /// The directory of the suite's images, built if need be, while machines with other images run.
     pub(crate) fn images(self, encryption: Encryption, initramfs: Initramfs) -> PathBuf {
-        static BUILT: LazyLock<Mutex<HashMap<String, PathBuf>>> = LazyLock::new(Mutex::default);
+        static BUILT: LazyLock<Mutex<HashMap<String, Arc<OnceLock<PathBuf>>>>> =
+            LazyLock::new(Mutex::default);
         let variant = match encryption {
             Encryption::None => "",
             Encryption::Key => initramfs.key_variant(),
             Encryption::Crypttab => "crypttab",
         };
-        let mut built = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let name = format!("{} {variant}", self.word());
-        built.entry(name).or_insert_with(|| build(self, variant)).clone()
+        let mut all = BUILT.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let built = Arc::clone(all.entry(name).or_default());
+        drop(all);
+        built.get_or_init(|| build(self, variant)).clone()
     }
 }
 

@@ -1,5 +1,6 @@
 //! A machine that is off: its image, its disk, its directory. Booting it gives a [`Guest`].
 
+use super::clock::Clock;
 use super::firmware::{Esp, Firmware};
 use super::guest::Guest;
 use super::image::vm_dir;
@@ -27,6 +28,7 @@ pub(crate) struct Machine {
     pub(crate) words: Vec<String>,
     firmware: Option<Firmware>,
     boots: u32,
+    clock: Clock,
 }
 
 impl Machine {
@@ -57,6 +59,7 @@ impl Machine {
             words: Vec::new(),
             firmware: None,
             boots: 0,
+            clock: Clock::new(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Machine {
         let _ = std::fs::remove_file(&socket);
         let mut qemu = self.qemu(words, &serial);
         let child = qemu.spawn().unwrap_or_else(|error| panic!("failed to run qemu: {error}"));
-        Guest::attach(child, &self.dir, serial)
+        Guest::attach(child, &self.dir, serial, self.clock.boot())
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -120,7 +123,7 @@ impl Machine {
             .arg(self.images.join("vmlinuz"))
             .arg("-initrd")
             .arg(self.images.join(self.initramfs.file()))
-            .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {words}")])
+            .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {LEAN} {words}")])
             .args(["-drive", &drive(&self.images.join(format!("root.{root}")), "readonly=on")])
             .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", agent::SOCKET)])
             .args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"])
@@ -142,12 +145,18 @@ impl Machine {
 /// A panic ends the machine (with -no-reboot). No login on the console: nobody sits there.
 const CONSOLE: &str = "console=ttyS0 audit=0 panic=-1 systemd.getty_auto=no";
 
+/// What takes an emulated machine long, and is nothing that overlayd could notice: the kernel's tests of its ciphers,
+/// detours around a processor's faults, more udev workers than processors, drivers of what is not used.
+const LEAN: &str = "cryptomgr.notests mitigations=off udev.children_max=2 module_blacklist=kvm_amd,kvm,ata_piix,ata_generic,\
+    serio_raw,drm,nfnetlink,ip_tables,crct10dif_pclmul,crc32_pclmul,sha512_ssse3,sha256_ssse3,sha1_ssse3";
+
 pub(super) fn drive(path: &Path, options: &str) -> String {
     format!("file={},format=raw,if=virtio,{options}", path.display())
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        self.clock.tell(&self.dir.file_name().unwrap_or_default().to_string_lossy());
         if !std::thread::panicking() {
             let _ = std::fs::remove_dir_all(&self.dir);
         }

@@ -4,6 +4,7 @@
 
 mod agent;
 mod base64;
+mod clock;
 mod disk;
 mod firmware;
 mod guest;
