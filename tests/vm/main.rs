@@ -5,6 +5,8 @@ mod bad_days;
 mod bus;
 mod checks;
 mod harness;
+#[cfg(feature = "test-full")]
+mod key;
 mod luks;
 #[cfg(feature = "test-full")]
 mod luks_crypttab;

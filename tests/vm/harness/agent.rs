@@ -25,12 +25,9 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Connects to the socket that QEMU made in `dir`; through a descriptor, since the path of a socket is
-    /// limited to 107 bytes.
+    /// Connects to the socket that QEMU made in `dir`.
     pub(crate) fn connect(dir: &Path) -> Result<Agent> {
-        let dir = File::open(dir)?;
-        let stream = UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", dir.as_raw_fd()))?;
-        Ok(Agent { stream: BufReader::new(stream) })
+        Ok(Agent { stream: BufReader::new(connect(dir, SOCKET)?) })
     }
 
     /// Waits until the guest says hello.
@@ -59,6 +56,12 @@ impl Agent {
             _ => Ok(line.trim_end().to_owned()),
         }
     }
+}
+
+/// Connects to a socket in `dir`; through a descriptor, since the path of a socket is limited to 107 bytes.
+pub(super) fn connect(dir: &Path, name: &str) -> Result<UnixStream> {
+    let dir = File::open(dir)?;
+    UnixStream::connect(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()))
 }
 
 fn parse(line: &str) -> Option<Output> {

@@ -89,6 +89,17 @@ impl Guest {
         self.wait_for_end("reboot: Restarting system");
     }
 
+    /// Holds a key of the keyboard down, and waits for the reboot that it leads to.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn reboot_by_key(mut self, key: &str) {
+        let dir = self.serial.parent().expect("a directory");
+        // For an hour: nobody lets go before the machine is off.
+        if let Err(error) = super::monitor::command(dir, &format!("sendkey {key} 3600000")) {
+            self.fail(&format!("the monitor does not listen: {error}"));
+        }
+        self.wait_for_end("reboot: Restarting system");
+    }
+
     /// `systemctl reboot`, to the end.
     pub(crate) fn reboot(self) {
         self.reboot_by("systemctl reboot");

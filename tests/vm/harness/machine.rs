@@ -8,6 +8,9 @@ use super::{Disk, Encryption, Initramfs, RootFs, StateFs, Suite, agent};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Name of the socket of QEMU's monitor in the machine's directory.
+pub(super) const MONITOR: &str = "monitor";
+
 /// How the state disk is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StateDrive {
@@ -87,8 +90,9 @@ impl Machine {
     pub(crate) fn boot(&mut self, words: &[&str]) -> Guest {
         self.boots += 1;
         let serial = self.dir.join(format!("serial-{}.log", self.boots));
-        let socket = self.dir.join(agent::SOCKET);
-        let _ = std::fs::remove_file(&socket);
+        for socket in [agent::SOCKET, MONITOR] {
+            let _ = std::fs::remove_file(self.dir.join(socket));
+        }
         let mut qemu = self.qemu(words, &serial);
         let child = qemu.spawn().unwrap_or_else(|error| panic!("failed to run qemu: {error}"));
         Guest::attach(child, &self.dir, serial, self.clock.boot())
@@ -126,6 +130,8 @@ impl Machine {
             .args(["-append", &format!("root=/dev/vda rootfstype={root} ro {CONSOLE} {LEAN} {words}")])
             .args(["-drive", &drive(&self.images.join(format!("root.{root}")), "readonly=on")])
             .args(["-chardev", &format!("socket,id=agent,path={},server=on,wait=off", agent::SOCKET)])
+            .args(["-chardev", &format!("socket,id=monitor,path={MONITOR},server=on,wait=off")])
+            .args(["-mon", "chardev=monitor"])
             .args(["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent"])
             .args(["-device", "virtio-rng-pci", "-serial", &format!("file:{}", serial.display())])
             .stdin(Stdio::null())

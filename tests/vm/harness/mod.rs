@@ -11,6 +11,8 @@ mod guest;
 mod image;
 mod luks;
 mod machine;
+#[cfg(feature = "test-full")]
+mod monitor;
 
 pub(crate) use disk::{Disk, StateFs};
 pub(crate) use guest::Guest;
