@@ -14,10 +14,10 @@ depends() {
 	echo systemd systemd-initrd
 }
 
-# The key file of an encrypted state device, if one is configured. What that needs takes up some megabytes.
-key_file() {
+# Whether a key for an encrypted state device is configured. What that needs takes up some megabytes.
+has_key() {
 	"${dracutsysrootdir-}/usr/bin/overlayctl" --json config show --root "${dracutsysrootdir:-/}" |
-		sed -n 's/.*"key":"state\.key-file","value":"\(\/[^"\\]*\)".*/\1/p'
+		grep -q '"key":"state\.key-file","value":"/'
 }
 
 installkernel() {
@@ -26,7 +26,7 @@ installkernel() {
 	# EFI variables and the ESP can ask for a reset.
 	hostonly='' instmods efivarfs vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8
 	hostonly='' instmods virtio_blk virtio_scsi virtio_pci virtio_mmio nvme sd_mod ahci mmc_block usb_storage uas
-	if [[ $(key_file) ]]; then
+	if has_key; then
 		# By their aliases, so that every architecture brings its own; key slots are read through AF_ALG.
 		hostonly='' instmods dm_mod dm_crypt algif_skcipher crypto-xts crypto-ecb crypto-aes
 	fi
@@ -40,19 +40,14 @@ install() {
 	# Checking the state filesystem, making it if the configuration allows, and making it anew after a wipe.
 	inst_multiple -o e2fsck fsck.ext4 mkfs.ext4 /etc/mke2fs.conf \
 		fsck.xfs xfs_repair mkfs.xfs btrfs fsck.btrfs mkfs.btrfs modprobe
-	install_key
+	has_key && install_cryptsetup
 
 	inst_simple "$systemdsystemunitdir/overlayd-root.service"
 	$SYSTEMCTL -q --root "$initdir" add-requires initrd-root-fs.target overlayd-root.service
 }
 
-# dracut's images can be read by root alone.
-install_key() {
-	local file
-	file=$(key_file)
-	[[ $file ]] || return 0
-	# With the mode that it has.
-	inst_simple "$file" || dwarn "overlayd: the key file of the state device is missing: $file"
+# The key itself stays in the base, where it is found: who can read an initramfs is not for overlayd to say.
+install_cryptsetup() {
 	inst_multiple -o cryptsetup
 	[[ -x $initdir/usr/sbin/cryptsetup ]] ||
 		dwarn "overlayd: cryptsetup is not installed: the state device can not be opened"
