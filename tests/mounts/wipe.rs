@@ -63,6 +63,14 @@ fn holds_secret(rig: &Rig) -> bool {
     output.status.success()
 }
 
+/// Where the secret is, as bytes from the beginning of the device: whoever looks for the cause begins there.
+fn places(rig: &Rig) -> String {
+    let file = block::property(Path::new(&rig.device), "loop/backing_file").unwrap();
+    let output =
+        Command::new("grep").args(["-a", "-b", "-o", "-m", "9", "-F", SECRET, &file]).output().unwrap();
+    text(&output).replace('\n', " ")
+}
+
 /// The device is new, and says how that came.
 fn assert_wiped(rig: &Rig, handoff: &Handoff, bare: &str, old: &str, id: &str, what: &str) {
     let root = &handoff.overlay["root"];
@@ -71,7 +79,7 @@ fn assert_wiped(rig: &Rig, handoff: &Handoff, bare: &str, old: &str, id: &str, w
     assert_eq!(manifest(&rig.sysroot), bare, "{what}");
     fs::write(rig.path("etc/new"), "x").unwrap();
     rig.shutdown();
-    assert!(!holds_secret(rig), "the secret is on the raw device: {what}");
+    assert!(!holds_secret(rig), "the secret is on the raw device, at {}: {what}", places(rig));
     rig.offline(|layout| {
         let view = read::load(layout).unwrap();
         assert_ne!(view.record.uuid, old, "{what}");
