@@ -3,7 +3,8 @@
 //! Everything is compared side by side in one run, in turn, and told as medians and ratios: the machine may be busy.
 //! It runs in a mount namespace of its own, on loop devices that vanish with it.
 //!
-//! Words choose a part: `cargo bench --bench figures -- early`, `-- soft`, `-- snapshots`, `-- snapshots ext4 20000`.
+//! Words choose a part: `cargo bench --bench figures -- early`, `-- resets`, `-- resets 1000000`, `-- soft`, `-- snapshots`,
+//! `-- snapshots ext4 20000`.
 
 #![allow(
     clippy::unwrap_used,
@@ -67,6 +68,9 @@ fn main() -> ExitCode {
     if chosen("early") {
         measure(&mut report, &disk);
     }
+    if chosen("resets") {
+        measure_resets(&mut report, &disk, words.iter().find_map(|word| word.parse().ok()));
+    }
     if chosen("soft") {
         soft::measure(&mut report);
     }
@@ -102,7 +106,13 @@ fn measure(report: &mut Report, disk: &Path) {
         boot::count(report, machine, &places[0]);
         places.iter().for_each(|place| boot::explain(report, machine, place));
     });
-    let uppers = reset::uppers(disk);
+}
+
+/// With an upper of 100 entries and with a large one.
+fn measure_resets(report: &mut Report, disk: &Path, large: Option<u64>) {
+    let ram = disk.join("ram");
+    let (base, initramfs) = (machine::base(&ram), machine::initramfs(&ram));
+    let uppers = reset::uppers(disk, large.unwrap_or(reset::LARGE));
     let states: Vec<&Loop> = uppers.iter().map(|u| &u.state).collect();
     Machine::with(&initramfs, &base, &states, |machine| reset::measure(report, machine, &uppers));
     reset::measure_bus(report, &uppers);

@@ -18,9 +18,12 @@ use crate::machine::{Machine, ROOT, STATE, early, timed};
 use crate::system::{Loop, attach, ext4, fill, s, unmount, unmount_all};
 use crate::world::{World, text};
 
-const SIZES: [usize; 2] = [100, 200_000];
-const STATE_MIB: u64 = 768;
-const INODES: u64 = 450_000;
+const SMALL: u64 = 100;
+/// Entries of the large upper, if nothing else is asked for.
+pub(crate) const LARGE: u64 = 200_000;
+/// Room for so many entries of the large upper, twice: there is a snapshot of it.
+const ENTRIES_A_MIB: u64 = 256;
+const INODES_AN_ENTRY: f64 = 2.25;
 const ROUNDS: usize = 15;
 /// Deleting is slow; it is here for comparison only.
 const RM_ROUNDS: usize = 5;
@@ -36,19 +39,20 @@ const REMOVE: &str = "rm -rf of the upper, for comparison";
 
 /// A state filesystem whose live upper has this many entries.
 pub(crate) struct Upper {
-    entries: usize,
+    entries: u64,
     label: String,
     pub(crate) state: Loop,
 }
 
 /// One for each size, still without a store.
-pub(crate) fn uppers(dir: &Path) -> Vec<Upper> {
-    let make = |entries: usize| {
+pub(crate) fn uppers(dir: &Path, large: u64) -> Vec<Upper> {
+    let inodes = (large as f64 * INODES_AN_ENTRY) as u64;
+    let make = |entries: u64| {
         let (image, label) = (dir.join(format!("upper-{entries}.img")), format!("b{entries}"));
-        ext4(&image, STATE_MIB, INODES, &label);
+        ext4(&image, (large / ENTRIES_A_MIB).max(64), inodes, &label);
         Upper { entries, label, state: Loop::attach(&image) }
     };
-    SIZES.map(make).into()
+    [SMALL, large].map(make).into()
 }
 
 /// Inside the machine: requests without a daemon, and boots with and without one pending.
@@ -56,7 +60,7 @@ pub(crate) fn measure(report: &mut Report, machine: &Machine, uppers: &[Upper]) 
     for upper in uppers {
         boot(machine, upper, None, false);
         machine.offline(&upper.state, |_| {
-            fill(&live(&layout()), upper.entries);
+            fill(&live(&layout()), upper.entries as usize);
             snapshot();
         });
     }
@@ -203,7 +207,7 @@ fn request_by_bus(world: &World) -> Duration {
     took
 }
 
-fn remove(state: &Loop, entries: usize, at: &Path) -> Duration {
+fn remove(state: &Loop, entries: u64, at: &Path) -> Duration {
     let with_state = |work: &mut dyn FnMut()| {
         attach(s(&state.node), at, "ext4", MsFlags::MS_NOATIME);
         work();
@@ -213,7 +217,7 @@ fn remove(state: &Loop, entries: usize, at: &Path) -> Duration {
     with_state(&mut || {
         // The store has served its purpose, and its entries would leave no room.
         let _ = fs::remove_dir_all(at.join("overlayd"));
-        fill(&victim, entries);
+        fill(&victim, entries as usize);
     });
     // Mounted anew, as at a boot: the names are not in memory.
     let mut took = Duration::ZERO;
