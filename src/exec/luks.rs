@@ -62,7 +62,7 @@ pub fn open(device: &Path, key: &Path, name: &str, header: Option<&Path>) -> Res
     if let Some(header) = &header {
         words.extend(["--header", header]);
     }
-    words.extend(["--key-file", &key_text, &device_text, name]);
+    words.extend(["--key-file", &key_text, "--", &device_text, name]);
     cryptsetup(&words).map_err(|e| e.context(format!("failed to open the LUKS volume {device_text}")))?;
     let node = Path::new("/dev/mapper").join(name);
     fs::canonicalize(&node).map_err(|e| Error::io("find", &node, e))
@@ -70,7 +70,7 @@ pub fn open(device: &Path, key: &Path, name: &str, header: Option<&Path>) -> Res
 
 /// Closes a mapping.
 pub fn close(name: &str) -> Result<()> {
-    cryptsetup(&["close", name]).map_err(|e| e.context(format!("failed to close the mapping {name}")))
+    cryptsetup(&["close", "--", name]).map_err(|e| e.context(format!("failed to close the mapping {name}")))
 }
 
 /// Makes the header of a new volume for `target` in the file `header`. `disk` is a file that stands for the device,
@@ -86,7 +86,7 @@ pub fn make_header(header: &Path, disk: &Path, target: &Target, luks: &Luks, key
     if let Some(label) = &luks.label {
         words.extend(["--label", label]);
     }
-    words.push(&disk_text);
+    words.extend(["--", &disk_text]);
     cryptsetup(&words).map_err(|e| e.context("failed to make the header of a LUKS volume"))?;
     fs::remove_file(disk).map_err(|e| Error::io("remove", disk, e))
 }

@@ -42,7 +42,10 @@ pub fn mounted(state: &HandoffState) -> Target {
     let node = Path::new(&state.device);
     let bare = match (block::property(node, "dm/uuid"), block::below(node)) {
         (None, _) => device(node, 0),
-        (Some(_), Some(below)) => Target { luks: Some(Luks::default()), ..device(&below, 0) },
+        (Some(_), Some(below)) => {
+            let luks = Luks { name: name_of(node), ..Luks::default() };
+            Target { luks: Some(luks), ..device(&below, 0) }
+        }
         (Some(uuid), None) => mapped(node, 0, uuid),
     };
     let findable = match DeviceSpec::parse(&state.wanted) {
@@ -92,6 +95,10 @@ fn device(node: &Path, size: u64) -> Target {
     }
 }
 
+fn name_of(mapping: &Path) -> String {
+    block::property(mapping, "dm/name").unwrap_or_default()
+}
+
 /// A mapping that nothing more is known of.
 fn mapped(node: &Path, size: u64, uuid: String) -> Target {
     let mapping = if uuid.is_empty() { "without a type".to_owned() } else { uuid };
@@ -106,7 +113,7 @@ fn encrypted(mapping: &Path, size: u64, below: &Path) -> Result<Target> {
         Error::new(Kind::Refused, what).remedy("reset with --factory")
     })?;
     let luks = Luks {
-        name: block::property(mapping, "dm/name").unwrap_or_default(),
+        name: name_of(mapping),
         uuid: volume.uuid,
         label: Some(volume.label).filter(|label| !label.is_empty()),
         header: whole.saturating_sub(size),

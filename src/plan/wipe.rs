@@ -132,7 +132,25 @@ fn check_encrypted(config: &Config, target: &Target) -> Result<(), Refusal> {
             "name the LUKS device itself in state.device, or the filesystem in it by LABEL= or UUID=",
         );
     }
+    if !target.luks.as_ref().is_some_and(|luks| is_plain_name(&luks.name)) {
+        return refuse(
+            format!("the name of the mapping that is open on {node} is none that the mark could hold"),
+            "open it under a name of letters and digits, or reset with --factory",
+        );
+    }
     Ok(())
+}
+
+/// Whether it can be nothing but the name of a mapping: not an option of a program, nor a path.
+fn is_plain_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._+:@-".contains(c);
+    name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name != "control" && name.chars().all(plain)
+}
+
+/// Whether what a mark says of a volume can be handed to a program: whoever wrote to the raw device wrote the mark.
+fn is_sound(luks: &Luks) -> bool {
+    let is_uuid = luks.uuid.len() == 36 && luks.uuid.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    is_uuid && !luks.uuid.starts_with('-') && is_plain_name(&luks.name)
 }
 
 /// Those of the used tokens that could fire again after the store that remembers them is gone: what the kernel command
@@ -202,6 +220,9 @@ pub fn check_resumed(record: &WipeRecord, target: &Target) -> Result<(), Refusal
             "{node} is marked as being wiped, but the mark is of a device of {} bytes, and it has {}: left alone",
             record.size, target.size
         ));
+    }
+    if record.luks.as_ref().is_some_and(|luks| !is_sound(luks)) {
+        return refuse(format!("{node} is marked as being wiped, but the mark names no volume: left alone"));
     }
     match &*target.fstype {
         "ext4" | "xfs" | "btrfs" => Ok(()),
@@ -357,7 +378,8 @@ mod tests {
     }
 
     fn encrypted(fstype: &str) -> Target {
-        let luks = Luks { name: "overlayd-state".into(), uuid: "u".into(), label: None, header: HEADER };
+        let uuid = "0b7e1c1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f".into();
+        let luks = Luks { name: "overlayd-state".into(), uuid, label: None, header: HEADER };
         Target { luks: Some(luks), findable: true, ..target(fstype) }
     }
 
@@ -368,6 +390,27 @@ mod tests {
         assert_eq!(check(&keyed, &request(), &encrypted("ext4")), Ok(()));
         let lost = Target { findable: false, ..encrypted("ext4") };
         refused(&keyed, &request(), &lost, "would not be found");
+        let mut odd = encrypted("ext4");
+        odd.luks.as_mut().unwrap().name = "two words".into();
+        refused(&keyed, &request(), &odd, "the name of the mapping");
+    }
+
+    #[test]
+    fn a_mark_that_was_forged_hands_no_option_and_no_path_to_a_program() {
+        let record = |name: &str, uuid: &str| WipeRecord {
+            size: 1 << 30,
+            luks: Some(Luks { name: name.into(), uuid: uuid.into(), label: None, header: HEADER }),
+            ..WipeRecord::default()
+        };
+        let uuid = "0b7e1c1e-8d1a-4a7e-9d5f-0a1b2c3d4e5f";
+        assert_eq!(check_resumed(&record("overlayd-state", uuid), &encrypted("ext4")), Ok(()));
+        for name in ["--external-tokens-path=/tmp", "../sda", "", "control", "a b"] {
+            let refusal = check_resumed(&record(name, uuid), &encrypted("ext4")).unwrap_err();
+            assert!(refusal.reason.contains("names no volume: left alone"), "{name}: {refusal:?}");
+        }
+        for uuid in ["", "x", "--------------------------------help"] {
+            assert!(check_resumed(&record("overlayd-state", uuid), &encrypted("ext4")).is_err(), "{uuid}");
+        }
     }
 
     #[test]
