@@ -30,3 +30,4 @@ mod triggers;
 mod volatile;
 mod wipe;
 mod wipe_asked;
+mod wipe_cuts;

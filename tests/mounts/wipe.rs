@@ -14,7 +14,6 @@ use overlayd::store::records::{Level, OutcomeRecord};
 use overlayd::store::wipe_record::WipeRecord;
 use overlayd::store::{Layout, read};
 use overlayd::sys::block;
-use overlayd::sys::superblock::FsType;
 use overlayd::sys::wipe_sector::WipeSector;
 
 use crate::rig::{Rig, manifest, run, s, text};
@@ -23,7 +22,7 @@ use crate::rig::{Rig, manifest, run, s, text};
 const SECRET: &str = "overlayd-test-secret-7c2fd0a1";
 
 /// A machine that lived, off: with secrets in its store. Returns the store's UUID.
-fn live(rig: &Rig) -> String {
+pub(crate) fn live(rig: &Rig) -> String {
     rig.boot();
     let secrets = format!("{SECRET}\n").repeat(5000);
     fs::write(rig.path("etc/secret"), &secrets).unwrap();
@@ -37,7 +36,7 @@ fn live(rig: &Rig) -> String {
 }
 
 /// Asks for a wipe; returns the request's id.
-fn ask(rig: &Rig) -> String {
+pub(crate) fn ask(rig: &Rig) -> String {
     rig.offline(|layout| {
         let asked = Asked { by: "a test".into(), via: Some("a button".into()) };
         let wanted = Resetting { level: Level::Wipe, drop_kept: true, ..Resetting::default() };
@@ -46,12 +45,12 @@ fn ask(rig: &Rig) -> String {
     })
 }
 
-fn request(layout: &Layout) -> Option<String> {
+pub(crate) fn request(layout: &Layout) -> Option<String> {
     let view = read::load(layout).unwrap();
     view.overlays["root"].request.clone().map(|request| request.unwrap().id)
 }
 
-fn outcome(layout: &Layout) -> OutcomeRecord {
+pub(crate) fn outcome(layout: &Layout) -> OutcomeRecord {
     read::outcome(layout, "root").expect("there is no outcome")
 }
 
@@ -72,7 +71,7 @@ fn places(rig: &Rig) -> String {
 }
 
 /// The device is new, and says how that came.
-fn assert_wiped(rig: &Rig, handoff: &Handoff, bare: &str, old: &str, id: &str, what: &str) {
+pub(crate) fn assert_wiped(rig: &Rig, handoff: &Handoff, bare: &str, old: &str, id: &str, what: &str) {
     let root = &handoff.overlay["root"];
     assert_eq!((root.mode, root.reason.clone()), (Mode::Persistent, None), "{what}");
     assert_eq!(root.generation, Some(1), "{what}");
@@ -237,93 +236,6 @@ fn the_last_token_is_remembered() {
     rig.boot();
     rig.shutdown();
     rig.offline(|layout| assert_eq!(fs::read_to_string(layout.tokens()).unwrap(), "last\n"));
-}
-
-/// Boots under strace, which kills it at its `nth` call of this kind; false if it ended before that.
-fn kill_at(rig: &Rig, call: &str, nth: u32) -> bool {
-    let early = rig.early();
-    // Without its children: what mkfs does, it does in memory.
-    let status = Command::new("strace")
-        .args(["-qq", "-o", "/dev/null", "-e", &format!("inject={call}:signal=KILL:when={nth}")])
-        .arg(early.get_program())
-        .args(early.get_args())
-        .output()
-        .expect("strace is needed");
-    !status.status.success()
-}
-
-/// What a cut leaves: the old store whole, with the request; the mark; or the new store with its outcome.
-fn assert_whole(rig: &Rig, old: &str, id: &str, what: &str) -> &'static str {
-    let found = block::probe(Path::new(&rig.device)).unwrap();
-    match found.unwrap_or_else(|| panic!("the device is nothing: {what}")).fstype {
-        FsType::Wipe => "marked",
-        _ => rig.offline(|layout| {
-            if read::load(layout).unwrap().record.uuid != old {
-                assert_eq!(outcome(layout).request, id, "{what}");
-                return "new";
-            }
-            assert_eq!(request(layout).as_deref(), Some(id), "{what}");
-            let secret = fs::read_to_string(layout.upper("root", 1).join("etc/secret")).unwrap();
-            assert_eq!(secret.lines().count(), 5000, "{what}");
-            "old"
-        }),
-    }
-}
-
-/// Cuts at calls of these kinds, one after the other until the boot ends before the cut.
-fn cuts(fstype: &str, mib: u64, calls: &[&str]) {
-    let rig = Rig::new(fstype, mib);
-    let bare = manifest(&rig.sysroot);
-    let mut seen = [("old", 0), ("marked", 0), ("new", 0)];
-    for call in calls {
-        for nth in 1.. {
-            let what = format!("{fstype}, cut at {call} {nth}");
-            let old = live(&rig);
-            let id = ask(&rig);
-            let cut = kill_at(&rig, call, nth);
-            rig.shutdown();
-            let state = assert_whole(&rig, &old, &id, &what);
-            seen.iter_mut().filter(|(name, _)| *name == state).for_each(|(_, count)| *count += 1);
-            let handoff = rig.boot();
-            assert_wiped(&rig, &handoff, &bare, &old, &id, &format!("{what}, which left it {state}"));
-            if !cut {
-                break;
-            }
-        }
-    }
-    assert!(seen[0].1 > 0 && seen[1].1 > 2, "{seen:?}");
-}
-
-#[test]
-fn a_cut_at_any_write_on_ext4_is_made_good_by_the_next_boot() {
-    cuts("ext4", 64, &["pwrite64", "ioctl"]);
-}
-
-#[test]
-fn a_cut_at_any_write_on_xfs_is_made_good_by_the_next_boot() {
-    cuts("xfs", 320, &["pwrite64", "ioctl"]);
-}
-
-#[test]
-fn a_cut_at_any_write_on_btrfs_is_made_good_by_the_next_boot() {
-    cuts("btrfs", 128, &["pwrite64", "ioctl"]);
-}
-
-/// A wipe that was cut, and cut again while it was finished.
-#[test]
-fn cuts_of_what_goes_on_after_a_cut_are_made_good() {
-    let rig = Rig::new("ext4", 64);
-    let bare = manifest(&rig.sysroot);
-    let old = live(&rig);
-    let id = ask(&rig);
-    for nth in [3, 2, 1, 4, 5] {
-        assert!(kill_at(&rig, "pwrite64", nth), "at {nth}");
-        rig.shutdown();
-        assert_eq!(assert_whole(&rig, &old, &id, "again"), "marked", "at {nth}");
-    }
-    let handoff = rig.boot();
-    assert_eq!(handoff.overlay["root"].executed.as_ref(), Some(&id));
-    assert_wiped(&rig, &handoff, &bare, &old, &id, "cut five times");
 }
 
 /// Boots with a wipe that is refused: the old system is whole, the request is gone, and the outcome says why.

@@ -1,6 +1,6 @@
 //! What the tests of triggers ask a machine: whether a reset was carried out, and who had asked for it.
 
-use crate::checks::{Verdict, assert_healthy, make_marks};
+use crate::checks::{Verdict, make_marks, up};
 use crate::harness::{Guest, Initramfs, Machine, RootFs, StateFs, Suite};
 
 /// Where the store's `outcome.toml` is, from the top of the state disk.
@@ -22,14 +22,6 @@ pub(crate) fn assert_asked(machine: &Machine, by: &str, via: &str) {
         assert!(outcome.contains(&line), "{line} is missing:\n{outcome}");
     }
     assert!(outcome.contains("level = \"factory\"") && outcome.contains("result = \"done\""), "{outcome}");
-}
-
-/// A healthy system.
-pub(crate) fn up(machine: &mut Machine) -> Guest {
-    let mut guest = machine.boot(&[]);
-    guest.wait_until_up();
-    assert_healthy(&mut guest, "persistent");
-    guest
 }
 
 /// `systemd-factory-reset status`.

@@ -132,6 +132,14 @@ pub(crate) fn assert_healthy(guest: &mut Guest, mode: &str) -> Value {
     root
 }
 
+/// A healthy system.
+pub(crate) fn up(machine: &mut Machine) -> Guest {
+    let mut guest = machine.boot(&[]);
+    guest.wait_until_up();
+    assert_healthy(&mut guest, "persistent");
+    guest
+}
+
 /// No unit failed.
 pub(crate) fn assert_no_failed_units(guest: &mut Guest) {
     let failed = guest.succeed("systemctl --failed --plain --no-legend --no-pager");

@@ -1,7 +1,7 @@
 //! A key held down, which logind takes for the wish of a factory reset. Before systemd 259 it aborts instead.
 
-use crate::asked::{assert_asked, generation, up};
-use crate::checks::make_marks;
+use crate::asked::{assert_asked, generation};
+use crate::checks::{make_marks, up};
 use crate::harness::{Initramfs, Machine, RootFs, StateFs, Suite};
 
 /// What docs/factory-reset.md says, and the power key of the keyboard made the key of a reboot.

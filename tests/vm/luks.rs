@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
 
-use crate::checks::{Marks, Verdict, assert_healthy, assert_marks, make_marks, status_of_root};
+use crate::checks::{Marks, Verdict, assert_marks, make_marks, status_of_root, up};
 use crate::harness::{Disk, Encryption, Guest, Initramfs, KEY_FILE, Machine, RootFs, StateFs, Suite};
 use crate::power::cuts;
 use crate::secrets::{hide_secret, holds_secret};
@@ -109,13 +109,6 @@ fn blank(name: &str, initramfs: Initramfs, state: StateFs) -> Machine {
         format!("overlayd.key-file={KEY_FILE}"),
     ];
     machine
-}
-
-fn up(machine: &mut Machine) -> Guest {
-    let mut guest = machine.boot(&[]);
-    guest.wait_until_up();
-    assert_healthy(&mut guest, "persistent");
-    guest
 }
 
 /// How many blocks of `old` are anywhere on `new`: what is encrypted never comes twice.

@@ -1,7 +1,7 @@
 //! An encrypted state device that the initramfs opens by its crypttab: overlayd finds the filesystem in the mapping.
 
-use crate::checks::{Marks, assert_healthy, assert_marks, make_marks, status_of_root};
-use crate::harness::{Disk, Encryption, Guest, Initramfs, Machine, RootFs, StateFs, Suite};
+use crate::checks::{Marks, assert_marks, make_marks, status_of_root, up};
+use crate::harness::{Disk, Encryption, Initramfs, Machine, RootFs, StateFs, Suite};
 use crate::power::cuts;
 use crate::secrets::{hide_secret, holds_secret};
 use crate::wipe::{WIPE, assert_gone, cut, store_of};
@@ -94,13 +94,6 @@ fn encrypted(name: &str, initramfs: Initramfs, state: StateFs) -> Machine {
     machine.use_encryption(Encryption::Crypttab);
     machine.disk.encrypt();
     machine
-}
-
-fn up(machine: &mut Machine) -> Guest {
-    let mut guest = machine.boot(&[]);
-    guest.wait_until_up();
-    assert_healthy(&mut guest, "persistent");
-    guest
 }
 
 fn assert_clean(machine: &Machine) {

@@ -1,8 +1,8 @@
 //! Resets that nobody types in, on real machines: words of the kernel command line, files, systemd's target, its EFI
 //! variables. Most boots go off before init: what asks is found in the initramfs.
 
-use crate::asked::{assert_asked, generation, systemd_status, the_target, up};
-use crate::checks::{Marks, Verdict, assert_marks, make_marks};
+use crate::asked::{assert_asked, generation, systemd_status, the_target};
+use crate::checks::{Marks, Verdict, assert_marks, make_marks, up};
 use crate::harness::{Initramfs, Machine, RootFs, StateFs, Suite};
 
 /// A token, systemd's word, a file on the state filesystem.

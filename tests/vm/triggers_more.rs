@@ -1,7 +1,7 @@
 //! What triggers.rs leaves out: the other systems and the other firmware.
 
-use crate::asked::{assert_asked, generation, systemd_status, the_target, up};
-use crate::checks::{Marks, Verdict, assert_healthy, assert_marks, make_marks};
+use crate::asked::{assert_asked, generation, systemd_status, the_target};
+use crate::checks::{Marks, Verdict, assert_healthy, assert_marks, make_marks, up};
 use crate::harness::{Initramfs, Machine, RootFs, StateFs, Suite};
 
 /// Debian 13 on UEFI, without systemd in the initramfs: the variable of systemd 257; what is no word on the ESP; an ESP
