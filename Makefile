@@ -34,7 +34,9 @@ BIN            = $(TARGET_DIR)/release
 # Without a toolchain (`sudo make install`): whatever was built.
 EARLY_PROGRAM  = $(or $(if $(HOST_TARGET),$(TARGET_DIR)/$(HOST_TARGET)/early/overlayd-early), \
 	$(firstword $(wildcard $(TARGET_DIR)/*/early/overlayd-early)),overlayd-early)
+# The outliner makes functions of instructions that occur in several places: 33 KB less.
 EARLY_RUSTFLAGS = -C target-feature=+crt-static -C relocation-model=static \
+	-C llvm-args=-enable-machine-outliner=always \
 	-C link-arg=-Wl,--no-eh-frame-hdr -C link-arg=-Wl,-T,$(CURDIR)/src/bin/overlayd-early.ld
 
 INSTALL        = install -D
