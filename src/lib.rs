@@ -21,6 +21,7 @@
 //! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |
 //! | what `status` says | [`status`] |
+//! | what is told at login | [`motd`] |
 //! | a D-Bus method | `dbus` |
 //! | a command | `cli` |
 
@@ -37,6 +38,7 @@ pub mod handoff;
 pub mod keep;
 pub mod layer;
 pub mod logging;
+pub mod motd;
 pub mod observe;
 pub mod operation;
 pub mod plan;

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::keep::{self, Selection};
+use crate::motd;
 use crate::observe;
 use crate::plan::Step;
 use crate::plan::boot::{self, BootPlan, Disk, Facts};
@@ -77,6 +78,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
     want_cleanup(&handoff);
     // The overlay is mounted: a report that can not be written must not stop the boot.
     handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
+    greet(&handoff);
     Ok(())
 }
 
@@ -222,12 +224,20 @@ fn report(handoff: &Handoff) {
     for (name, overlay) in &handoff.overlay {
         let (mode, took) = (overlay.mode.word(), handoff.took_ms);
         match &overlay.reason {
+            Some(reason) if overlay.mode == overlay.configured => {
+                tracing::error!("overlay {name} is {mode}, but {reason}")
+            }
             Some(reason) => {
                 tracing::error!("overlay {name} is {mode}, not {}: {reason}", overlay.configured.word())
             }
             None => tracing::info!("overlay {name} is {mode}, after {took} ms"),
         }
     }
+}
+
+/// What everybody is told who logs in, also where the daemon never starts.
+pub(super) fn greet(handoff: &Handoff) {
+    motd::write(Path::new(motd::PATH), &motd::of_boot(handoff)).unwrap_or_else(|e| tracing::warn!("{e}"));
 }
 
 /// The flag for the unit that deletes the trash and reports, once the system is up.

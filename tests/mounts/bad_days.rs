@@ -1,11 +1,12 @@
 //! Bad days: whatever is broken, the boot ends in the declared fallback, says why, and deletes nothing.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
 use overlayd::config::Mode;
+use overlayd::motd;
 use overlayd::store::Layout;
 
 use crate::rig::{Rig, run, s, text};
@@ -19,6 +20,12 @@ fn falls_back(rig: &Rig, words: &[&str]) {
     for word in words {
         assert!(reason.contains(word), "\"{word}\" is not in: {reason}");
     }
+    let greeting = fs::read_to_string(motd::PATH).unwrap();
+    assert!(greeting.contains("/ is volatile, not persistent"), "{greeting}");
+    let shown: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    assert!(greeting.contains(&shown), "{shown} is not in: {greeting}");
+    assert_eq!(fs::metadata(motd::PATH).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata("/run/motd.d").unwrap().permissions().mode() & 0o777, 0o755);
     fs::write(rig.path("etc/works"), "x").unwrap();
 }
 
@@ -88,6 +95,7 @@ fn a_blank_device_is_formatted_when_told() {
     ));
     let handoff = rig.boot();
     assert_eq!(handoff.overlay["root"].mode, Mode::Persistent, "{handoff:?}");
+    assert!(!Path::new(motd::PATH).exists(), "all is well");
     fs::write(rig.path("etc/kept"), "x").unwrap();
     rig.reboot();
     assert!(rig.path("etc/kept").exists());
