@@ -10,6 +10,7 @@ mod commits;
 mod crash;
 mod factory;
 mod flavours;
+mod hanging;
 mod in_the_way;
 mod keep;
 mod modes;
