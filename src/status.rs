@@ -263,8 +263,9 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
 /// What an undo would go back to now, and until when.
 fn undo(state: &OverlayView, policy: config::Undo) -> Option<Undo> {
     let generation = retain::undo_target(state, policy, &observe::moment()).ok()?;
-    let left = retain::left(state.outcome.as_ref()?.as_ref().ok()?)?;
-    let until = match policy {
+    let outcome = state.outcome.as_ref()?.as_ref().ok()?;
+    let left = retain::left(outcome)?;
+    let until = match retain::policy(Some(outcome), policy) {
         config::Undo::For(time) => Some(left.at.saturating_add(time.as_secs())),
         config::Undo::Always | config::Undo::Never => None,
     };

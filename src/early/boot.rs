@@ -151,7 +151,7 @@ fn instead(
 ) -> Option<BootPlan> {
     let layout = places.layout.as_ref().filter(|_| plan.executes.is_some())?;
     let (view, space) = (read::load(layout).ok()?, observe::space(layout.root()).ok()?);
-    boot::instead(plan, config.root().undo, facts, &view, &space, failed)
+    boot::instead(plan, config.root(), facts, &view, &space, failed)
 }
 
 /// In the fallback the store is shown nevertheless: whoever repairs the machine needs it.

@@ -172,7 +172,7 @@ fn mount(
     let layout = Layout::new(store);
     let view = read::load(&layout)?;
     facts.kept = keep::select::pending(&layout, &view, &facts.name, overlay).transpose();
-    let plan = plan::mount::overlay(overlay.undo, facts, &view, &observe::space(store)?)?;
+    let plan = plan::mount::overlay(overlay, facts, &view, &observe::space(store)?)?;
     mounts::run(places, &[Step::ExposeBase(base_at.clone())])?;
     refuse_second_mount(places, &plan)?;
     let problems = mounts::run(places, &plan.steps)?;

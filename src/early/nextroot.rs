@@ -64,7 +64,7 @@ pub fn run() -> Result<()> {
     let planned = |view: &StoreView| {
         let kept = keep::select::pending(&layout, view, &facts.name, loaded.config.root()).transpose();
         let facts = Facts { kept, ..facts.clone() };
-        nextroot::root(loaded.config.root().undo, &facts, view, &observe::space(store)?, &handoff)
+        nextroot::root(loaded.config.root(), &facts, view, &observe::space(store)?, &handoff)
     };
     // Asked before anything is touched, too: an error must leave no trace.
     planned(&read::load(&layout)?)?;

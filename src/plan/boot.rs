@@ -98,10 +98,8 @@ pub fn root(config: &Config, config_problems: &[String], facts: &Facts, disk: &D
             Disk::NotWanted => Ok(volatile(config.root(), facts, None)),
         },
         Mode::Persistent => match disk {
-            Disk::Mounted { store, space, .. } => {
-                persistent(config.root().undo, facts, store.as_ref(), space)
-                    .or_else(|e| fallback(config.root(), facts, &e.to_string()))
-            }
+            Disk::Mounted { store, space, .. } => persistent(config.root(), facts, store.as_ref(), space)
+                .or_else(|e| fallback(config.root(), facts, &e.to_string())),
             Disk::Unavailable(why) => fallback(config.root(), facts, &why.to_string()),
             Disk::NotWanted => fallback(config.root(), facts, "there is no state device"),
         },

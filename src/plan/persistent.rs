@@ -3,7 +3,7 @@
 use super::boot::{BootPlan, Facts, bare, base_at, base_changed, create, mount_overlay, visible_store};
 use super::execute::{self, Execution, Scene};
 use super::{Step, request, retain, state};
-use crate::config::{Mode, Undo};
+use crate::config::{Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
 use crate::store::records::RequestRecord;
@@ -13,7 +13,7 @@ use crate::sys::space::Space;
 
 /// The plan for a persistent upper.
 pub(super) fn persistent(
-    undo: Undo,
+    overlay: &Overlay,
     facts: &Facts,
     store: Option<&Result<StoreView>>,
     space: &Space,
@@ -26,7 +26,7 @@ pub(super) fn persistent(
         }
         Some(view) => {
             let view = view.as_ref().map_err(Clone::clone)?;
-            existing(&Given { undo, facts, view, space }, &mut plan)?
+            existing(&Given { overlay, facts, view, space }, &mut plan)?
         }
     };
     Ok(mounting(live, facts, plan))
@@ -37,7 +37,7 @@ pub(super) fn persistent(
 /// stays, and is tried by each boot.
 pub fn instead(
     failed: &BootPlan,
-    undo: Undo,
+    overlay: &Overlay,
     facts: &Facts,
     view: &StoreView,
     space: &Space,
@@ -50,7 +50,7 @@ pub fn instead(
         return None;
     }
     let mut plan = bare(Mode::Persistent, None, Vec::new());
-    let live = give_up(&Given { undo, facts, view, space }, state, request, why, &mut plan).ok()?;
+    let live = give_up(&Given { overlay, facts, view, space }, state, request, why, &mut plan).ok()?;
     Some(mounting(live, facts, plan))
 }
 
@@ -69,7 +69,7 @@ fn mounting(live: Live, facts: &Facts, mut plan: BootPlan) -> BootPlan {
 
 /// What the decisions below are made from.
 struct Given<'a> {
-    undo: Undo,
+    overlay: &'a Overlay,
     facts: &'a Facts,
     view: &'a StoreView,
     space: &'a Space,
@@ -132,7 +132,7 @@ fn execute(
     let low = reserve::is_low(&left);
     // Where blocks are shared, what is kept takes none: what is retained gives way by what there is now.
     let scarce = state::is_scarce(given.view, given.space);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce, kept };
+    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.overlay.undo, scarce, kept };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,
         Err(why) => return give_up(given, state, request, &why, plan),
@@ -185,9 +185,13 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
     }
     // Without a readable outcome nobody knows which generation is retained.
     if !matches!(state.outcome, Some(Err(_))) {
-        let kept = retain::undo_target(state, given.undo, &facts.now).ok();
-        let kept = kept.filter(|_| !state::is_scarce(given.view, given.space));
-        let reached = retain::Reached { live: number, snapshot: live.snapshot, kept };
+        let undo = given.overlay.undo;
+        let back = retain::undo_target(state, undo, &facts.now).ok();
+        let mut kept = retain::kept(state, number, back, undo);
+        if state::is_scarce(given.view, given.space) {
+            retain::give_way(&mut kept);
+        }
+        let reached = retain::Reached { live: number, snapshot: live.snapshot, kept: &kept };
         live.after.extend(retain::discards(&facts.name, state, reached));
     }
     live.after.extend(state::refill(given.view, given.space));

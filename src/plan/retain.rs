@@ -1,5 +1,5 @@
-//! What is reachable: the live generation, the one that an undo goes back to, snapshots in use. The rest is garbage,
-//! or may become it. Here is only said which; who removes it holds the store's lock.
+//! What is reachable: the live generation, those that are retained, snapshots in use. The rest is garbage, or may become
+//! it. Here is only said which; who removes it holds the store's lock.
 
 use super::{Refusal, Step, execute};
 use crate::config::Undo;
@@ -39,10 +39,11 @@ fn is_past(outcome: &OutcomeRecord) -> bool {
 /// The generation that an undo goes back to, or why there is none.
 pub fn undo_target(state: &OverlayView, undo: Undo, now: &Moment) -> Result<u64> {
     let nothing = |reason: String| Err(Refusal::new(Kind::NothingToDo, reason, "").into());
+    let outcome = state.outcome.clone().transpose()?;
+    let undo = policy(outcome.as_ref(), undo);
     if undo == Undo::Never {
         return nothing("nothing to undo: reset.undo is \"never\", so nothing is retained".to_owned());
     }
-    let outcome = state.outcome.clone().transpose()?;
     if outcome.as_ref().is_some_and(is_past) {
         return nothing("nothing to undo: the last reset was to the bare image".to_owned());
     }
@@ -68,21 +69,92 @@ pub fn undo_target(state: &OverlayView, undo: Undo, now: &Moment) -> Result<u64>
     }
 }
 
+/// How long what was left is retained: as `configured`, if a person left it. What nobody gave up waits for somebody.
+pub fn policy(outcome: Option<&OutcomeRecord>, configured: Undo) -> Undo {
+    let by_itself = outcome.is_some_and(|outcome| outcome.reason.is_some() && outcome.result == "done");
+    if by_itself { Undo::Always } else { configured }
+}
+
 /// What is reached from somewhere; every other generation is garbage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct Reached<'a> {
     /// The live generation.
     pub live: u64,
     /// The snapshot that it stands on.
     pub snapshot: Option<u64>,
-    /// The generation that is retained for an undo.
-    pub kept: Option<u64>,
+    /// What is retained besides.
+    pub kept: &'a [Kept],
+}
+
+/// Why a generation that is not live is retained. What comes first gives way first where space is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    /// It did not come up, or was marked bad: somebody may want to look at it.
+    Bad,
+    /// An undo goes back to it.
+    Undo,
+    /// It came up well, and the live one has not yet.
+    Good,
+}
+
+/// A generation that is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Its number.
+    pub generation: u64,
+    /// The strongest reason.
+    pub why: Why,
+}
+
+/// What is retained besides `live`, the strongest reason first: `undo`, which an undo goes back to, what was good last,
+/// and what is bad; any may be, where that can not be read. Where `policy` says that nothing is retained, what somebody
+/// left is not, however good it was.
+pub fn kept(state: &OverlayView, live: u64, undo: Option<u64>, policy: Undo) -> Vec<Kept> {
+    let health = state.health.as_ref().and_then(|health| health.as_ref().ok());
+    let good = health.and_then(|h| h.good).filter(|_| policy != Undo::Never);
+    let any = state.generations.keys().filter(|_| matches!(state.health, Some(Err(_)))).copied();
+    let bad = health.into_iter().flat_map(|h| h.bad_ones()).chain(any);
+    let is_there = |n: u64| n != live && state.generations.get(&n).is_some_and(|g| !g.husk);
+    let mut kept: Vec<Kept> = Vec::new();
+    let mut keep = |generation: u64, why: Why| {
+        if is_there(generation) && kept.iter().all(|k| k.generation != generation) {
+            kept.push(Kept { generation, why });
+        }
+    };
+    good.into_iter().for_each(|n| keep(n, Why::Good));
+    undo.into_iter().for_each(|n| keep(n, Why::Undo));
+    bad.for_each(|n| keep(n, Why::Bad));
+    kept
+}
+
+/// The next generation that gives way to something that needs space: what is garbage anyway, then what is retained for the
+/// weakest reason, the oldest first. Never the live one, what is `mounted`, or what a request goes to; and none that can not be
+/// read.
+pub fn next_to_go(state: &OverlayView, mounted: Option<u64>, policy: Undo, now: &Moment) -> Option<u64> {
+    let live = state.current.as_ref().ok()?.as_ref().copied()?;
+    let wanted = match &state.request {
+        None => None,
+        Some(request) => request.as_ref().ok()?.generation,
+    };
+    let kept = kept(state, live, undo_target(state, policy, now).ok(), policy);
+    let why = |n: &u64| kept.iter().find(|kept| kept.generation == *n).map(|kept| kept.why);
+    let free = |n: &u64| *n != live && Some(*n) != mounted && Some(*n) != wanted;
+    let sound = state.generations.iter().filter(|(_, g)| g.record.is_ok()).map(|(n, _)| *n);
+    sound.filter(free).min_by_key(why)
+}
+
+/// Gives up what is retained for the weakest reason, so that there is more space: the rest is needed more, and may not
+/// have to go. The next boot knows.
+pub fn give_way(kept: &mut Vec<Kept>) {
+    if let Some(weakest) = kept.last().map(|kept| kept.why) {
+        kept.retain(|kept| kept.why != weakest);
+    }
 }
 
 /// The steps that move to the trash what is not reached.
 ///
 /// What can not be read may be somebody's data, and is no garbage.
-pub fn discards(overlay: &str, state: &OverlayView, reached: Reached) -> Vec<Step> {
+pub fn discards(overlay: &str, state: &OverlayView, reached: Reached<'_>) -> Vec<Step> {
     let name = || overlay.to_owned();
     let generations = generations(state, reached).into_iter().map(|dir| Step::Discard(name(), dir));
     let snapshots = unfinished_snapshots(state, reached.snapshot)
@@ -105,13 +177,14 @@ fn stands_on(state: &OverlayView, id: u64) -> Option<u64> {
     records.filter(|r| r.snapshot == Some(id)).map(|r| r.number).next()
 }
 
-fn generations(state: &OverlayView, reached: Reached) -> Vec<String> {
+fn generations(state: &OverlayView, reached: Reached<'_>) -> Vec<String> {
     // Another generation's snapshot still waits for its files.
     let is_awaited = |n: u64| {
         let mut waiting = state.sealing.iter().filter(|(_, from)| **from == n).map(|(id, _)| *id);
         waiting.any(|id| reached.snapshot != Some(id) && stands_on(state, id).is_some())
     };
-    let is_reached = |n: u64| n == reached.live || Some(n) == reached.kept || is_awaited(n);
+    let is_kept = |n: u64| reached.kept.iter().any(|kept| kept.generation == n);
+    let is_reached = |n: u64| n == reached.live || is_kept(n) || is_awaited(n);
     let old = state.generations.iter().filter(|(n, g)| !is_reached(**n) && (g.record.is_ok() || g.husk));
     old.map(|(n, _)| n.to_string()).chain(unfinished(&state.unfinished)).collect()
 }

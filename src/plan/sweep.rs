@@ -23,12 +23,13 @@ pub fn discards(view: &StoreView, overlay: &str, live: Option<u64>) -> Vec<Step>
 }
 
 /// What an overlay has besides its layers.
-fn files(state: &OverlayView) -> [(&'static str, bool); 4] {
+fn files(state: &OverlayView) -> [(&'static str, bool); 5] {
     let points = |pointer: &crate::Result<Option<u64>>| !matches!(pointer, Ok(None));
     [
         ("current", points(&state.current)),
         ("request.toml", state.request.is_some()),
         ("outcome.toml", state.outcome.is_some()),
+        ("health.toml", state.health.is_some()),
         ("baseline", points(&state.baseline)),
     ]
 }

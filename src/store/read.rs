@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::codec::Record;
+use super::health_record::HealthRecord;
 use super::layout::{Layout, is_overlay_name};
 use super::records::{
     self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SEALED, SnapshotRecord, StoreRecord,
@@ -53,6 +54,8 @@ pub struct OverlayView {
     pub request: Option<Result<RequestRecord>>,
     /// How the last one ended.
     pub outcome: Option<Result<OutcomeRecord>>,
+    /// Which boots came up; of the root alone.
+    pub health: Option<Result<HealthRecord>>,
     /// Names in `trash/`.
     pub trash: Vec<String>,
     /// Whatever else there is, by path in the overlay's directory: what was set aside, temporary files, nobody knows what.
@@ -84,6 +87,7 @@ impl OverlayView {
             last_snapshot: 0,
             request: None,
             outcome: None,
+            health: None,
             trash: Vec::new(),
             strange: Vec::new(),
         }
@@ -192,6 +196,7 @@ fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
     view.last_snapshot = load_pointer(&layout.last_snapshot(name), "a snapshot").ok().flatten().unwrap_or(0);
     view.request = load_optional(&layout.request(name));
     view.outcome = load_optional(&layout.outcome(name));
+    view.health = load_optional(&layout.health(name));
     view.trash = trash_entries(layout, name)?;
     view.strange = strange_things(layout, name)?;
     Ok(view)
