@@ -113,7 +113,11 @@ fn existing(given: &Given<'_>, plan: &mut BootPlan) -> Result<Live> {
             ));
             continue_live(given, state, plan)
         }
-        Some(Err(damage)) => Err(request::damaged_request(damage)),
+        // What was wanted nobody knows; what was there before is.
+        Some(Err(damage)) => {
+            plan.problems.push(format!("a request is not executed: {}", request::damaged_request(damage)));
+            continue_live(given, state, plan)
+        }
     }
 }
 
@@ -183,8 +187,10 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
         // XFS can not even renew the work directory without free blocks: the overlay would be read-only.
         plan.steps.push(Step::ReleaseSpare);
     }
-    // Without a readable outcome nobody knows which generation is retained.
-    if !matches!(state.outcome, Some(Err(_))) {
+    // Without a readable outcome nobody knows which generation is retained, nor with an unreadable request, which may
+    // have been half executed.
+    plan.problems.extend(unreadable(&state.outcome).map(|e| format!("nothing old is given up: {e}")));
+    if unreadable(&state.outcome).is_none() && unreadable(&state.request).is_none() {
         let undo = given.overlay.undo;
         let back = retain::undo_target(state, undo, &facts.now).ok();
         let mut kept = retain::kept(state, number, back, undo);
@@ -196,6 +202,10 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
     }
     live.after.extend(state::refill(given.view, given.space));
     Ok(live)
+}
+
+fn unreadable<T>(record: &Option<Result<T>>) -> Option<&Error> {
+    record.as_ref().and_then(|record| record.as_ref().err())
 }
 
 const REMEDY: &str = "repair it, or start afresh with `overlayctl reset`: what can not be read is kept";

@@ -164,10 +164,18 @@ fn generation_toml_is_truncated() {
 
 #[test]
 fn request_toml_is_garbage() {
-    damaged(
-        |l| fs::write(l.request("root"), "version = 1\nid = 5\n").unwrap(),
-        &["request.toml:2", "overlayctl cancel"],
-    );
+    let rig = Rig::new("ext4", 64);
+    rig.boot();
+    fs::write(rig.path("etc/precious"), "data").unwrap();
+    rig.shutdown();
+    rig.offline(|l| fs::write(l.request("root"), "version = 1\nid = 5\n").unwrap());
+    let handoff = rig.boot();
+    assert_eq!(handoff.overlay["root"].mode, Mode::Persistent, "what was there before is there");
+    assert_eq!(fs::read(rig.path("etc/precious")).unwrap(), b"data");
+    let problems = handoff.problems.join("\n");
+    assert!(problems.contains("request.toml:2") && problems.contains("overlayctl cancel"), "{problems}");
+    rig.shutdown();
+    assert!(rig.offline(|l| l.request("root").exists()), "it is kept");
 }
 
 #[test]
