@@ -27,6 +27,8 @@ pub mod message_id {
     pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
     /// The trash is empty.
     pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
+    /// Something in the store was repaired.
+    pub const STORE_REPAIRED: &str = "844b6038f1ab0f2c5e4a2a70fd90b0e4";
     /// A snapshot was made.
     pub const SNAPSHOT_CREATED: &str = "92eabb00b3441659f515d261189c9912";
     /// Somebody asked for a snapshot at the next boot.

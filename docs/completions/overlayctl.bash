@@ -46,6 +46,9 @@ _overlayctl() {
             overlayctl,status)
                 cmd="overlayctl__subcmd__status"
                 ;;
+            overlayctl,store)
+                cmd="overlayctl__subcmd__store"
+                ;;
             overlayctl,undo)
                 cmd="overlayctl__subcmd__undo"
                 ;;
@@ -97,6 +100,9 @@ _overlayctl() {
             overlayctl__subcmd__help,status)
                 cmd="overlayctl__subcmd__help__subcmd__status"
                 ;;
+            overlayctl__subcmd__help,store)
+                cmd="overlayctl__subcmd__help__subcmd__store"
+                ;;
             overlayctl__subcmd__help,undo)
                 cmd="overlayctl__subcmd__help__subcmd__undo"
                 ;;
@@ -123,6 +129,9 @@ _overlayctl() {
                 ;;
             overlayctl__subcmd__help__subcmd__snapshot,show)
                 cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__show"
+                ;;
+            overlayctl__subcmd__help__subcmd__store,check)
+                cmd="overlayctl__subcmd__help__subcmd__store__subcmd__check"
                 ;;
             overlayctl__subcmd__snapshot,create)
                 cmd="overlayctl__subcmd__snapshot__subcmd__create"
@@ -166,6 +175,18 @@ _overlayctl() {
             overlayctl__subcmd__snapshot__subcmd__help,show)
                 cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__show"
                 ;;
+            overlayctl__subcmd__store,check)
+                cmd="overlayctl__subcmd__store__subcmd__check"
+                ;;
+            overlayctl__subcmd__store,help)
+                cmd="overlayctl__subcmd__store__subcmd__help"
+                ;;
+            overlayctl__subcmd__store__subcmd__help,check)
+                cmd="overlayctl__subcmd__store__subcmd__help__subcmd__check"
+                ;;
+            overlayctl__subcmd__store__subcmd__help,help)
+                cmd="overlayctl__subcmd__store__subcmd__help__subcmd__help"
+                ;;
             *)
                 ;;
         esac
@@ -173,7 +194,7 @@ _overlayctl() {
 
     case "${cmd}" in
         overlayctl)
-            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel config monitor help"
+            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel store config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -405,7 +426,7 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__help)
-            opts="status list snapshot commit reset restore undo cancel config monitor help"
+            opts="status list snapshot commit reset restore undo cancel store config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -659,6 +680,34 @@ _overlayctl() {
         overlayctl__subcmd__help__subcmd__status)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__store)
+            opts="check"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__store__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -1133,6 +1182,98 @@ _overlayctl() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store)
+            opts="-h --overlay --store --json --no-ask-password --help check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__check)
+            opts="-h --repair --dry-run --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help)
+            opts="check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

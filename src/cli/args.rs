@@ -55,6 +55,9 @@ pub(crate) enum Command {
     Undo(Undo),
     /// Take the pending request back
     Cancel,
+    /// Look the store through and repair it
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -226,6 +229,24 @@ pub(crate) enum Now {
     Reboot,
     // Userspace only.
     SoftReboot,
+}
+
+/// Commands about the store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Find what is damaged, missing or in the way, and say what can be done about it
+    Check(CheckStore),
+}
+
+/// Arguments of `store check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckStore {
+    /// Repair what can be proved; nothing is deleted
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: only say what it would do
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// Commands about the configuration.

@@ -60,6 +60,7 @@ fn the_man_page_explains_every_key() {
 
 #[test]
 fn the_man_page_explains_the_json() {
+    use crate::status::report::{Found, StoreReport};
     use crate::status::{Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage};
     let overlay = OverlayStatus {
         snapshots: vec![Snapshot::default()],
@@ -80,6 +81,7 @@ fn the_man_page_explains_the_json() {
         serde_json::to_value(Taken::default()),
         serde_json::to_value(Changes::default()),
         serde_json::to_value(Touched::default()),
+        serde_json::to_value(StoreReport { findings: vec![Found::default()], ..StoreReport::default() }),
     ];
     for answer in answers {
         names(&answer.unwrap(), &mut |name| {
@@ -113,6 +115,7 @@ fn the_catalog_explains_every_message() {
         REQUEST_CANCELLED,
         BOOTED_DEGRADED,
         CLEANUP_FINISHED,
+        STORE_REPAIRED,
     ] {
         assert!(catalog.contains(&format!("-- {id}\n")), "{id} is not in the catalog");
         assert!(page.contains(id), "overlayd.8 does not list {id}");

@@ -20,6 +20,7 @@ mod snapshot;
 mod snapshots;
 mod source;
 mod status;
+mod store;
 mod worker;
 
 use std::process::ExitCode;
@@ -58,6 +59,7 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
         Command::Undo(undo) => restore::undo(arguments, undo, output),
         Command::Reset(reset) => reset::reset(arguments, reset, output),
         Command::Cancel => reset::cancel(arguments, output),
+        Command::Store(command) => store::store(arguments, command, output),
         Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
         Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
         Command::Monitor => monitor::monitor(output),

@@ -15,8 +15,9 @@ use crate::operation::erase;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
-use crate::operation::{self, Asked, Planned, Site, commit, losing, restore, snapshot};
+use crate::operation::{self, Asked, Planned, Site, check, commit, losing, restore, snapshot};
 use crate::plan::request::Resetting;
+use crate::status::report::StoreReport;
 use crate::sys::user;
 
 /// Something to go back to.
@@ -220,6 +221,19 @@ impl<'a> Worker<'a> {
             }
         }
         .map_err(|error| remains(told(error), "what was restored until then stays; the same again goes on"))
+    }
+
+    /// Looks the store through, and repairs what can be proved if told to.
+    pub(crate) fn check_store(&self, repair: bool) -> Result<StoreReport> {
+        match &self.place {
+            Place::Bus { client, .. } => client.check_store(repair),
+            Place::Store { site, asked } => match repair {
+                true => check::repair(&site.store, asked),
+                false => check::check(&site.store, asked),
+            }
+            .map(|checked| StoreReport::new(&checked)),
+        }
+        .map_err(told)
     }
 
     /// Deletes a snapshot.

@@ -12,6 +12,7 @@ use super::caller::Caller;
 use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result, name_of};
 use super::request::{self, Call, Pretext};
+use super::task::Work;
 use super::{announce, flags, paths};
 use crate::error::Kind;
 use crate::operation::erase::ERASING;
@@ -132,6 +133,17 @@ impl ManagerObject {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<()> {
         Call { core: &self.core, bus, header: &header }.cancel(MACHINE, Pretext::FactoryReset, flags).await
+    }
+
+    #[zbus(out_args("id", "job"))]
+    async fn check_store(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let work = Work::Check(flags::check(flags)?);
+        Call { core: &self.core, bus, header: &header }.job("", work).await
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

@@ -1,5 +1,6 @@
 //! What jobs do, each on a thread of its own: one operation, and reports about it. No bus here.
 
+mod check;
 mod requests;
 mod snapshots;
 
@@ -54,6 +55,7 @@ fn run(core: &Arc<Core>, job: &Job) -> Result<Ended> {
     let at = At { core, job, site: &site };
     let details = match &job.work {
         Work::Cleanup => return cleanup(&at),
+        Work::Check(checking) => check::check(&at, *checking)?,
         Work::Reset { wanted, effect: Effect::DryRun, .. } => requests::preview_reset(&at, wanted)?,
         Work::Reset { wanted, via, .. } => requests::reset(&at, wanted, via.as_deref())?,
         Work::Restore(id, Effect::DryRun) => requests::preview_restore(&at, *id)?,

@@ -3,6 +3,8 @@
 //! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
 
 #[cfg(feature = "host")]
+pub mod check;
+#[cfg(feature = "host")]
 pub mod commit;
 #[cfg(feature = "host")]
 mod compare;

@@ -1,6 +1,8 @@
 //! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
 
 pub mod boot;
+#[cfg(feature = "host")]
+pub mod check;
 pub mod efi;
 pub mod erasure;
 pub mod execute;

@@ -25,9 +25,13 @@
 pub mod codec;
 pub mod health_record;
 #[cfg(feature = "host")]
+pub mod inspect;
+#[cfg(feature = "host")]
 pub mod job;
 pub mod layout;
 pub mod lock;
+#[cfg(feature = "host")]
+pub mod mend;
 pub mod read;
 pub mod records;
 pub mod reserve;

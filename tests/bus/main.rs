@@ -7,6 +7,7 @@
 )]
 
 mod authority;
+mod check;
 mod ear;
 mod erase;
 mod errors;
