@@ -25,6 +25,8 @@ pub mod message_id {
     pub const REQUEST_CANCELLED: &str = "315c5c24076aa5db5c1e8f98e465fd98";
     /// An overlay is not in its configured mode.
     pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
+    /// The store, or the files of a layer, are gone without anybody having asked.
+    pub const LAYER_LOST: &str = "c34a5fb50b8e495f9946292c83498a28";
     /// The trash is empty.
     pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
     /// Something in the store was repaired.

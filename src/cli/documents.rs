@@ -114,6 +114,7 @@ fn the_catalog_explains_every_message() {
         ERASURE_COMPLETE,
         REQUEST_CANCELLED,
         BOOTED_DEGRADED,
+        LAYER_LOST,
         CLEANUP_FINISHED,
         STORE_REPAIRED,
     ] {

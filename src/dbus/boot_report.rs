@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::core::Places;
+use crate::config::Mode;
 use crate::handoff::{self, Handoff};
 use crate::logging::message_id;
 use crate::store::records::{Action, OutcomeRecord};
@@ -31,15 +32,23 @@ fn tell_now(handoff: &Handoff, store: Option<&Path>) {
             Some(outcome) => failed(overlay, &outcome),
             None => {}
         }
-        if let Some(reason) = &state.reason {
-            tracing::warn!(
+        match &state.reason {
+            // A fallback of a volatile overlay is volatile, too.
+            Some(reason) if state.mode == Mode::Persistent => tracing::error!(
+                message_id = message_id::LAYER_LOST,
+                overlay,
+                reason,
+                "overlay `{overlay}`: {reason}"
+            ),
+            Some(reason) => tracing::warn!(
                 message_id = message_id::BOOTED_DEGRADED,
                 overlay,
                 mode = state.mode.word(),
                 configured = state.configured.word(),
                 reason,
                 "overlay `{overlay}` is not in its configured mode: {reason}"
-            );
+            ),
+            None => {}
         }
     }
 }

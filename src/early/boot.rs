@@ -70,7 +70,8 @@ pub fn run(sysroot: &Path) -> Result<()> {
         // Only the store stays visible; the overlay keeps the filesystem itself.
         mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));
     }
-    let (plan, problems) = done?;
+    let (mut plan, problems) = done?;
+    plan.reason = brought.loss(&plan).or(plan.reason);
     let took = started.elapsed().saturating_sub(brought.waited);
     let mut handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
     name_visible_paths(&mut handoff, &places);

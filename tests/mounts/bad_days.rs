@@ -12,7 +12,7 @@ use overlayd::store::Layout;
 use crate::rig::{Rig, run, s, text};
 
 /// Boots with something broken, and expects the volatile fallback with a reason that contains all of `words`.
-fn falls_back(rig: &Rig, words: &[&str]) {
+pub(crate) fn falls_back(rig: &Rig, words: &[&str]) {
     let handoff = rig.boot();
     let root = &handoff.overlay["root"];
     let reason = root.reason.clone().unwrap_or_default();

@@ -9,10 +9,13 @@ mod bad_days;
 mod commits;
 mod crash;
 mod factory;
+mod faults;
+mod faulty;
 mod flavours;
 mod hanging;
 mod in_the_way;
 mod keep;
+mod lost;
 mod modes;
 #[path = "../layers/manifest.rs"]
 #[allow(dead_code, reason = "the tests of layers look at holes too")]

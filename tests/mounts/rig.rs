@@ -83,6 +83,7 @@ impl Rig {
     /// Makes the state filesystem anew.
     pub(crate) fn mkfs(&self, fstype: &str) {
         let quiet: &[&str] = match fstype {
+            "vfat" => return drop(run("mkfs.vfat", &["-n", "OTHER", &self.device])),
             "ext4" => &["-q", "-F"],
             "xfs" => &["-q", "-f"],
             _ => &["-q", "-f"],
@@ -205,6 +206,24 @@ impl Rig {
     /// A file beside the images.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// Takes another loop device, made elsewhere, down with the rig.
+    pub(crate) fn adopt(&mut self, device: String) {
+        self.loops.insert(0, device);
+    }
+
+    /// Takes the state device away.
+    pub(crate) fn unplug(&self) {
+        run("losetup", &["-d", &self.device]);
+    }
+
+    /// Brings it back.
+    pub(crate) fn plug(&mut self) {
+        let gone = self.loops.iter().position(|device| *device == self.device).unwrap();
+        let output = run("losetup", &["-f", "--show", s(&self.dir.join("state.img"))]);
+        self.device = text(&output).trim().to_owned();
+        self.loops[gone] = self.device.clone();
     }
 
     /// Another loop device, taken down with the rig.
