@@ -4,6 +4,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::other_base;
 use super::state::{self, Brought, Need};
 use super::triggers::Triggers;
 use crate::config::{self, Config, Mode};
@@ -50,6 +51,7 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
     let unsettled = triggers.obey(&mut brought);
     state::wipe_if_asked(&loaded.config, &facts.base, sysroot, &state_at, &facts.now, &mut brought);
+    ask_for_this_base(&loaded.config, &facts, &mut brought);
     // Only now: what asks for a reset is read, and keeps what the configuration says.
     facts.kept = kept(&loaded.config, &brought.disk);
     let places = Places {
@@ -81,6 +83,17 @@ pub fn run(sysroot: &Path) -> Result<()> {
     handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
     greet(&handoff);
     Ok(())
+}
+
+/// Where the base changed, and the configuration says what to do then.
+fn ask_for_this_base(config: &Config, facts: &Facts, brought: &mut Brought) {
+    let Disk::Mounted { layout, store, .. } = &mut brought.disk else { return };
+    let Some(Ok(view)) = store else { return };
+    match other_base::ask(layout, view, config.root(), facts) {
+        Ok(true) => *store = Some(read::load(layout)),
+        Ok(false) => {}
+        Err(e) => brought.problems.push(format!("base-changed could not be followed: {e}")),
+    }
 }
 
 /// What the pending reset keeps.

@@ -107,7 +107,7 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
     let scene = plan::execute::Scene {
         base: &base,
         now: &now,
-        undo: policy.undo,
+        keeping: plan::retain::Keeping::of(&policy),
         scarce: false,
         kept: kept.as_ref().map(Ok),
     };

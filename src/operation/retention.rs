@@ -10,7 +10,7 @@ use super::{Site, empty_trash, open, policy};
 use crate::error::Result;
 use crate::layer::{OnProgress, Progress};
 use crate::observe;
-use crate::plan::retain;
+use crate::plan::retain::{self, Keeping};
 use crate::store::lock::StoreLock;
 use crate::store::{Layout, reserve, trash, write};
 use crate::sys::space::Space;
@@ -82,9 +82,11 @@ enum Gave {
 fn give_way(site: &Site, scene: &Scene<'_>, new: u64) -> Result<Gave> {
     let _lock = StoreLock::exclusive(&scene.layout)?;
     let state = state_of(site, &open(&site.store)?, scene.overlay)?;
-    let (mounted, undo) =
-        (scene.live.as_ref().ok().and_then(|live| live.generation), policy(site, scene.overlay).undo);
-    if let Some(number) = retain::next_to_go(&state, mounted, undo, &observe::moment()) {
+    let (mounted, keeping) = (
+        scene.live.as_ref().ok().and_then(|live| live.generation),
+        Keeping::of(&policy(site, scene.overlay)),
+    );
+    if let Some(number) = retain::next_to_go(&state, mounted, keeping, &observe::moment()) {
         write::discard(&scene.layout, scene.overlay, &number.to_string())?;
         return Ok(Gave::Generation);
     }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use super::execute::Scene;
 pub use super::persistent::instead;
 pub(super) use super::persistent::persistent;
-use super::{Step, execute, retain, state};
-use crate::config::{Config, Fallback, Mode, Overlay, Undo};
+use super::retain::{self, Keeping};
+use super::{Step, execute, state};
+use crate::config::{BaseChanged, Config, Fallback, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::keep::Selection;
 use crate::observe::{Base, Moment};
@@ -166,7 +167,15 @@ fn on_baseline(
             if let Some(id) = plan.snapshot {
                 let record =
                     execute::usable(state, id).map_err(|e| e.context("the baseline is not usable"))?;
-                plan.problems.extend(base_changed(&format!("snapshot {id}"), &record.base, facts));
+                let changed = base_changed(&format!("snapshot {id}"), &record.base, facts);
+                match (changed, overlay.base_changed) {
+                    (Some(why), BaseChanged::Refuse) => return Err(Error::new(Kind::BaseMismatch, why)),
+                    (Some(why), BaseChanged::SetAside) => {
+                        plan.snapshot = None;
+                        plan.problems.push(format!("{why}: it waits for that"));
+                    }
+                    (changed, _) => plan.problems.extend(changed),
+                }
             }
             let left = retain::unfinished_snapshots(state, plan.snapshot).into_iter();
             after.extend(left.map(|dir| Step::DiscardSnapshot(facts.name.clone(), dir)));
@@ -197,7 +206,7 @@ fn execute_in_memory(
 ) -> Result<Vec<Step>> {
     let (Some(view), Some(request)) = (view, total_reset(view, state)) else { return Ok(Vec::new()) };
     let kept = facts.kept.as_ref().map(Result::as_ref);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: Undo::Never, scarce: true, kept };
+    let scene = Scene { base: &facts.base, now: &facts.now, keeping: Keeping::NOTHING, scarce: true, kept };
     if reserve::is_low(space) {
         plan.steps.push(Step::ReleaseReserve);
     }

@@ -7,7 +7,7 @@
 
 use super::erasure::{self, Erased, Erasure};
 use super::request::find;
-use super::retain::{self, Kept};
+use super::retain::{self, Keeping, Kept, Why};
 use super::{Refusal, Step, sweep};
 use crate::config::Undo;
 use crate::error::{Error, Kind, Result};
@@ -27,8 +27,8 @@ pub struct Scene<'a> {
     pub base: &'a Base,
     /// Now.
     pub now: &'a Moment,
-    /// How long the generation that is left is retained.
-    pub undo: Undo,
+    /// How long the generation that is left is retained, and which others are.
+    pub keeping: Keeping,
     /// Whether space is needed: then nothing is retained.
     pub scarce: bool,
     /// What the reset keeps; see [`Facts::kept`](super::boot::Facts::kept).
@@ -397,16 +397,17 @@ fn kept(
     scene: &Scene<'_>,
 ) -> Vec<Kept> {
     let by_itself = request.reason.is_some();
-    // What nobody gave up is not given up at once, either: each later boot gives way to a lack of space.
-    if scene.scarce && !by_itself {
-        return Vec::new();
-    }
     let undo = match request.action {
         // A snapshot changes nothing that could be undone: the way back stays as it was.
-        Action::Snapshot => retain::undo_target(state, scene.undo, scene.now).ok(),
-        _ => from.filter(|_| by_itself || !matches!(scene.undo, Undo::Never)),
+        Action::Snapshot => retain::undo_target(state, scene.keeping.undo, scene.now).ok(),
+        _ => from.filter(|_| by_itself || !matches!(scene.keeping.undo, Undo::Never)),
     };
-    retain::kept(state, live, undo, scene.undo)
+    let mut kept = retain::kept(state, live, undo, scene.keeping);
+    // What nobody gave up is not given up at once: each later boot gives way to a lack of space.
+    if scene.scarce && !by_itself {
+        kept.retain(|kept| kept.why == Why::Base);
+    }
+    kept
 }
 
 /// The end of a reset to the bare image: no baseline, the outcome, nothing but `live`, no request. What is in the trash

@@ -9,6 +9,7 @@ pub mod execute;
 pub mod lost;
 pub mod mount;
 pub mod nextroot;
+pub mod other_base;
 mod persistent;
 pub mod request;
 pub mod retain;

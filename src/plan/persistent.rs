@@ -2,8 +2,9 @@
 
 use super::boot::{BootPlan, Facts, bare, base_at, base_changed, create, mount_overlay, visible_store};
 use super::execute::{self, Execution, Scene};
-use super::{Step, request, retain, state};
-use crate::config::{Mode, Overlay};
+use super::retain::{self, Keeping};
+use super::{Step, request, state};
+use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
 use crate::store::records::RequestRecord;
@@ -136,11 +137,15 @@ fn execute(
     let low = reserve::is_low(&left);
     // Where blocks are shared, what is kept takes none: what is retained gives way by what there is now.
     let scarce = state::is_scarce(given.view, given.space);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.overlay.undo, scarce, kept };
+    let scene =
+        Scene { base: &facts.base, now: &facts.now, keeping: Keeping::of(given.overlay), scarce, kept };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,
         Err(why) => return give_up(given, state, request, &why, plan),
     };
+    if let Some(why) = refused(given, &execution) {
+        return give_up(given, state, request, &why, plan);
+    }
     if low {
         plan.steps.push(Step::ReleaseReserve);
     }
@@ -181,6 +186,11 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
         return Err(damage(format!("generation {number} is the live one, but it is missing")));
     }
     let execution = execute::stand(&facts.name, state, number).map_err(|e| e.remedy(REMEDY))?;
+    if let Some(why) =
+        refused(given, &execution).filter(|_| given.overlay.base_changed == BaseChanged::Refuse)
+    {
+        return Err(why);
+    }
     let mut live = take(execution, state, facts, plan);
     let low = reserve::is_low(given.space);
     if given.view.reserve && low {
@@ -191,9 +201,9 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
     // have been half executed.
     plan.problems.extend(unreadable(&state.outcome).map(|e| format!("nothing old is given up: {e}")));
     if unreadable(&state.outcome).is_none() && unreadable(&state.request).is_none() {
-        let undo = given.overlay.undo;
-        let back = retain::undo_target(state, undo, &facts.now).ok();
-        let mut kept = retain::kept(state, number, back, undo);
+        let keeping = Keeping::of(given.overlay);
+        let back = retain::undo_target(state, keeping.undo, &facts.now).ok();
+        let mut kept = retain::kept(state, number, back, keeping);
         if state::is_scarce(given.view, given.space) {
             retain::give_way(&mut kept);
         }
@@ -206,6 +216,15 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
 
 fn unreadable<T>(record: &Option<Result<T>>) -> Option<&Error> {
     record.as_ref().and_then(|record| record.as_ref().err())
+}
+
+/// Why a generation that was made on another base is not gone to, if `base-changed` has something to do with it: what it
+/// does, the next boot would do.
+fn refused(given: &Given<'_>, execution: &Execution) -> Option<Error> {
+    let changed = base_changed(&format!("generation {}", execution.number), &execution.base, given.facts)?;
+    let remedy = "boot that base again, or go on with this one: `overlayctl reset`";
+    let keeps = given.overlay.base_changed == BaseChanged::Keep;
+    (!keeps).then(|| Error::new(Kind::BaseMismatch, changed).remedy(remedy))
 }
 
 const REMEDY: &str = "repair it, or start afresh with `overlayctl reset`: what can not be read is kept";

@@ -2,11 +2,11 @@
 //! it. Here is only said which; who removes it holds the store's lock.
 
 use super::{Refusal, Step, execute};
-use crate::config::Undo;
+use crate::config::{BaseChanged, Overlay, Undo};
 use crate::error::{Kind, Result};
 use crate::observe::Moment;
 use crate::store::OverlayView;
-use crate::store::records::{Action, OutcomeRecord};
+use crate::store::records::{Action, GenerationRecord, OutcomeRecord};
 
 /// The generation that the last successful request left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub enum Why {
     Undo,
     /// It came up well, and the live one has not yet.
     Good,
+    /// It was made on another base, and waits for that to come back. It does not give way: it is what that system is.
+    Base,
 }
 
 /// A generation that is retained.
@@ -106,12 +108,31 @@ pub struct Kept {
     pub why: Why,
 }
 
-/// What is retained besides `live`, the strongest reason first: `undo`, which an undo goes back to, what was good last,
-/// and what is bad; any may be, where that can not be read. Where `policy` says that nothing is retained, what somebody
-/// left is not, however good it was.
-pub fn kept(state: &OverlayView, live: u64, undo: Option<u64>, policy: Undo) -> Vec<Kept> {
+/// What the configuration says of generations that were left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keeping {
+    /// How long one that somebody left is retained.
+    pub undo: Undo,
+    /// Whether those of other bases wait for these.
+    pub other_bases: bool,
+}
+
+impl Keeping {
+    /// Nothing is retained.
+    pub const NOTHING: Keeping = Keeping { undo: Undo::Never, other_bases: false };
+
+    /// As `overlay` is configured.
+    pub fn of(overlay: &Overlay) -> Keeping {
+        Keeping { undo: overlay.undo, other_bases: overlay.base_changed == BaseChanged::SetAside }
+    }
+}
+
+/// What is retained besides `live`, the strongest reason first: of each other base the newest one, what was good last,
+/// `undo`, which an undo goes back to, and what is bad; any may be, where that can not be read. Where the configuration says
+/// that nothing is retained, what somebody left is not, however good it was.
+pub fn kept(state: &OverlayView, live: u64, undo: Option<u64>, keeping: Keeping) -> Vec<Kept> {
     let health = state.health.as_ref().and_then(|health| health.as_ref().ok());
-    let good = health.and_then(|h| h.good).filter(|_| policy != Undo::Never);
+    let good = health.and_then(|h| h.good).filter(|_| keeping.undo != Undo::Never);
     let any = state.generations.keys().filter(|_| matches!(state.health, Some(Err(_)))).copied();
     let bad = health.into_iter().flat_map(|h| h.bad_ones()).chain(any);
     let is_there = |n: u64| n != live && state.generations.get(&n).is_some_and(|g| !g.husk);
@@ -121,32 +142,44 @@ pub fn kept(state: &OverlayView, live: u64, undo: Option<u64>, policy: Undo) -> 
             kept.push(Kept { generation, why });
         }
     };
+    waiting(state, live).filter(|_| keeping.other_bases).for_each(|n| keep(n, Why::Base));
     good.into_iter().for_each(|n| keep(n, Why::Good));
     undo.into_iter().for_each(|n| keep(n, Why::Undo));
     bad.for_each(|n| keep(n, Why::Bad));
     kept
 }
 
+/// Of each base that is not the live generation's: the newest generation.
+fn waiting(state: &OverlayView, live: u64) -> impl Iterator<Item = u64> {
+    let records = || state.generations.values().filter_map(|found| found.record.as_ref().ok());
+    let here = state.generations.get(&live).and_then(|found| found.record.as_ref().ok());
+    let is_newest = move |of: &&GenerationRecord| {
+        records().all(|other| other.base != of.base || other.number <= of.number)
+    };
+    let elsewhere = records().filter(move |record| here.is_none_or(|here| here.base != record.base));
+    elsewhere.filter(is_newest).map(|record| record.number)
+}
+
 /// The next generation that gives way to something that needs space: what is garbage anyway, then what is retained for the
 /// weakest reason, the oldest first. Never the live one, what is `mounted`, or what a request goes to; and none that can not be
 /// read.
-pub fn next_to_go(state: &OverlayView, mounted: Option<u64>, policy: Undo, now: &Moment) -> Option<u64> {
+pub fn next_to_go(state: &OverlayView, mounted: Option<u64>, keeping: Keeping, now: &Moment) -> Option<u64> {
     let live = state.current.as_ref().ok()?.as_ref().copied()?;
     let wanted = match &state.request {
         None => None,
         Some(request) => request.as_ref().ok()?.generation,
     };
-    let kept = kept(state, live, undo_target(state, policy, now).ok(), policy);
+    let kept = kept(state, live, undo_target(state, keeping.undo, now).ok(), keeping);
     let why = |n: &u64| kept.iter().find(|kept| kept.generation == *n).map(|kept| kept.why);
     let free = |n: &u64| *n != live && Some(*n) != mounted && Some(*n) != wanted;
     let sound = state.generations.iter().filter(|(_, g)| g.record.is_ok()).map(|(n, _)| *n);
-    sound.filter(free).min_by_key(why)
+    sound.filter(free).filter(|n| why(n) != Some(Why::Base)).min_by_key(why)
 }
 
 /// Gives up what is retained for the weakest reason, so that there is more space: the rest is needed more, and may not
 /// have to go. The next boot knows.
 pub fn give_way(kept: &mut Vec<Kept>) {
-    if let Some(weakest) = kept.last().map(|kept| kept.why) {
+    if let Some(weakest) = kept.last().map(|kept| kept.why).filter(|why| *why != Why::Base) {
         kept.retain(|kept| kept.why != weakest);
     }
 }

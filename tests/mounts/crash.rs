@@ -2,14 +2,14 @@
 //! And a kill at system calls of the boot that carries a request out.
 
 use std::fs;
-use std::time::Duration;
 
-use overlayd::config::{Mode, Undo};
+use overlayd::config::Mode;
 use overlayd::exec;
 use overlayd::keep;
 use overlayd::observe::{self, Base};
 use overlayd::operation;
 use overlayd::plan::execute::Scene;
+use overlayd::plan::retain::Keeping;
 use overlayd::plan::{self, Step};
 use overlayd::store::health_record::HealthRecord;
 use overlayd::store::records::{self, Level};
@@ -160,10 +160,15 @@ fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let request = view.overlays["root"].request.clone().unwrap().unwrap();
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
-    let undo = Undo::For(Duration::from_secs(7 * 86_400));
     let config = overlayd::config::load(std::path::Path::new("/nonexistent"), "").config;
     let kept = keep::select::pending(layout, &view, "root", config.root()).unwrap();
-    let scene = Scene { base: &base, now: &now, undo, scarce: false, kept: kept.as_ref().map(Ok) };
+    let scene = Scene {
+        base: &base,
+        now: &now,
+        keeping: Keeping::of(config.root()),
+        scarce: false,
+        kept: kept.as_ref().map(Ok),
+    };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }

@@ -21,6 +21,7 @@ mod modes;
 #[allow(dead_code, reason = "the tests of layers look at holes too")]
 mod oracle;
 mod other;
+mod other_base;
 mod paths;
 mod preview;
 mod reset;

@@ -80,6 +80,34 @@ impl Rig {
         run("mount", &["-o", "ro", &device, s(&self.sysroot)]);
     }
 
+    /// Makes a second image, of another version, and returns its device. The machine still boots the first.
+    pub(crate) fn another_base(&mut self, version: &str) -> String {
+        let (tree, image) = (self.dir.join("base"), self.dir.join(format!("base-{version}.img")));
+        let release = tree.join("etc/os-release");
+        let first = fs::read_to_string(&release).unwrap();
+        fs::write(&release, format!("ID=test\nIMAGE_VERSION={version}\n")).unwrap();
+        run("mksquashfs", &[s(&tree), s(&image), "-quiet", "-no-progress", "-all-time", "1000000000"]);
+        fs::write(&release, first).unwrap();
+        let (device, booted) = (self.attach(&image), self.loops.len() - 2);
+        self.loops.swap(booted, booted + 1);
+        device
+    }
+
+    /// The device of the base that is booted.
+    pub(crate) fn base_device(&self) -> String {
+        self.loops.last().unwrap().clone()
+    }
+
+    /// Takes the machine down; the next boot finds this base.
+    pub(crate) fn change_base(&mut self, device: &str) {
+        self.shutdown();
+        run("umount", &[s(&self.sysroot)]);
+        let at = self.loops.iter().position(|known| known == device).unwrap();
+        let found = self.loops.remove(at);
+        self.loops.push(found);
+        run("mount", &["-o", "ro", device, s(&self.sysroot)]);
+    }
+
     /// Makes the state filesystem anew.
     pub(crate) fn mkfs(&self, fstype: &str) {
         let quiet: &[&str] = match fstype {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{Finding, LATER, place, strange};
 use crate::config::Undo;
 use crate::error::{Error, Kind};
-use crate::plan::{Step, execute, retain};
+use crate::plan::retain::{self, Keeping};
+use crate::plan::{Step, execute};
 use crate::store::OverlayView;
 use crate::store::inspect::Inspection;
 use crate::store::records::{Action, RequestRecord};
@@ -172,7 +173,8 @@ impl One<'_> {
     /// What is retained while the record of boots stays as it is.
     fn kept(&self, undo: Option<u64>) -> Vec<u64> {
         let live = self.state.current.as_ref().ok().copied().flatten().unwrap_or(0);
-        retain::kept(self.state, live, undo, Undo::Always).iter().map(|kept| kept.generation).collect()
+        let everything = Keeping { undo: Undo::Always, other_bases: true };
+        retain::kept(self.state, live, undo, everything).iter().map(|kept| kept.generation).collect()
     }
 
     fn outcome(&self) -> Option<Finding> {
