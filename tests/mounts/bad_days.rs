@@ -194,9 +194,13 @@ fn the_work_directory_is_immutable() {
     let rig = Rig::new("ext4", 64);
     rig.boot();
     rig.shutdown();
-    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1).join("work"))]));
+    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1))]));
     falls_back(&rig, &["read-only", "work directory"]);
     rig.shutdown();
-    rig.offline(|l| run("chattr", &["-i", s(&l.work("root", 1).join("work"))]));
+    rig.offline(|l| run("chattr", &["-i", s(&l.work("root", 1))]));
     assert_eq!(rig.boot().overlay["root"].mode, Mode::Persistent, "mended, it is used again");
+    rig.shutdown();
+    // The kernel's part of it is nobody's.
+    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1).join("work"))]));
+    assert_eq!(rig.boot().overlay["root"].mode, Mode::Persistent, "it is made anew");
 }
