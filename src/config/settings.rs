@@ -197,8 +197,11 @@ pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> 
         key_file: Some(PathBuf::from(word("state.key-file"))).filter(|p| !p.as_os_str().is_empty()),
     };
     let named = entries.keys().filter_map(|key| Some(key.strip_prefix("overlay.")?.split_once('.')?.0));
-    let overlays: BTreeMap<String, Overlay> =
-        named.chain([ROOT]).map(|name| (name.to_owned(), overlay(entries, name))).collect();
+    let mut overlays: BTreeMap<String, Overlay> = BTreeMap::new();
+    for name in named.chain([ROOT]) {
+        // Not `collect`, which sorts first: four kilobytes of early boot.
+        overlays.insert(name.to_owned(), overlay(entries, name));
+    }
     let config = Config { state, overlays };
     check_combinations(entries, &config.state, config.root(), problems);
     others::check(entries, &config, problems);

@@ -13,7 +13,7 @@ use super::records::{
 };
 use super::reserve;
 use crate::error::{Error, Kind, Result};
-use crate::sys::atomic;
+use crate::sys::{atomic, order};
 
 /// Features this program knows; format 1 has none.
 const FEATURES: &[&str] = &[];
@@ -252,8 +252,7 @@ fn strange(directory: &Path, is_known: impl Fn(&OsStr) -> bool) -> Result<Vec<Pa
             found.push(PathBuf::from(name));
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(order::sorted(found.iter().map(PathBuf::as_path)))
 }
 
 /// Reads a file that holds a number and nothing else; `what` it is the number of.
