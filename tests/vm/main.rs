@@ -4,6 +4,8 @@ mod asked;
 mod bad_days;
 mod bus;
 mod checks;
+#[cfg(feature = "test-full")]
+mod ends;
 mod harness;
 #[cfg(feature = "test-full")]
 mod key;

@@ -111,6 +111,14 @@ impl Guest {
         self.wait_for_end("reboot: Power down");
     }
 
+    /// `systemctl halt`, to the end, which is none: then the power goes.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn halt(mut self) {
+        self.ask("systemctl halt");
+        self.wait_for_console("reboot: System halted");
+        self.kill();
+    }
+
     /// Waits until the machine goes off by itself, and gives back all that it said.
     pub(crate) fn wait_off(mut self) -> String {
         self.wait_for_end("reboot: Power down");
