@@ -147,6 +147,8 @@ install:
 	ln -sf ../overlayd-nextroot.service $(DESTDIR)$(UNITDIR)/soft-reboot.target.wants/overlayd-nextroot.service
 	install -d $(DESTDIR)$(UNITDIR)/multi-user.target.wants
 	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
+	install -d $(DESTDIR)$(UNITDIR)/basic.target.wants
+	ln -sf ../overlayd-good.service $(DESTDIR)$(UNITDIR)/basic.target.wants/overlayd-good.service
 	install -d $(DESTDIR)$(UNITDIR)/factory-reset.target.wants
 	for unit in overlayd-factory-reset.service overlayd-factory-reset-reboot.service; do \
 		ln -sf ../$$unit $(DESTDIR)$(UNITDIR)/factory-reset.target.wants/$$unit || exit; \

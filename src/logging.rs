@@ -55,6 +55,14 @@ pub mod message_id {
     pub const UNDO_EXECUTED: &str = "aab0e3c782cbc520011a2f20a6e7e64c";
     /// A boot could not execute a request.
     pub const REQUEST_FAILED: &str = "844596f3ee3f1e1ce91f934f912c66eb";
+    /// A generation was marked good.
+    pub const MARKED_GOOD: &str = "de1633b28548482e803414dc76d24f96";
+    /// A generation was marked bad.
+    pub const MARKED_BAD: &str = "c43469ac2eab4ed2bf0bb43d45be1aa1";
+    /// A boot went back by itself.
+    pub const WENT_BACK: &str = "3ce8b1ea582d4a2faf2eb44b4c991e6b";
+    /// Boots do not come up, and there is nothing left to go back to.
+    pub const NOTHING_BELOW: &str = "24734b5e797a48d092484251fd1aa162";
 }
 
 /// Sends messages to the kernel log, or to stderr where there is none. For `overlayd-early`.

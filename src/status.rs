@@ -3,6 +3,7 @@
 //! Built from three things: the boot handoff, the configuration, and the store as it is now.
 //! It reads, and never writes. What it tells, field by field: `view`.
 
+mod health;
 pub mod report;
 mod view;
 
@@ -15,7 +16,7 @@ use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
 use crate::plan::request::damaged_request;
-use crate::plan::retain;
+use crate::plan::{execute, retain};
 use crate::store::records::{Action, Level, OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
@@ -173,6 +174,9 @@ fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources
     overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
     overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
     overlay.undo = undo(state, config.overlays.get(&overlay.name).unwrap_or(config.root()).undo);
+    if overlay.name == execute::ROOT {
+        overlay.health = health::of(state, overlay, config.root());
+    }
     overlay.last = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).map(outcome);
     if let (Some(dir), Some(number), true) = (&sources.store, live, sources.count_upper) {
         overlay.upper = count(&Layout::new(dir).upper(&overlay.name, number));
@@ -190,6 +194,7 @@ fn pending(request: &RequestRecord) -> Pending {
         generation: request.generation,
         commit: request.commit,
         via: request.via.clone(),
+        reason: request.reason.clone(),
         level: level(request.action, request.level),
         keep: request.keep.clone(),
         drop_kept: request.drop_kept,
@@ -251,6 +256,7 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
         from_generation: record.from_generation,
         to_generation: record.to_generation,
         via: record.via.clone(),
+        reason: record.reason.clone(),
         level: level(record.action, record.level),
         kept: record.kept.clone(),
         kept_count: record.kept_count.unwrap_or(0),
@@ -292,6 +298,7 @@ fn damages(view: Option<&StoreView>) -> Vec<String> {
             state.request.iter().filter_map(|r| r.as_ref().err()).map(|e| damaged_request(e).to_string()),
         );
         found.extend(state.outcome.iter().filter_map(|o| o.as_ref().err()).map(ToString::to_string));
+        found.extend(state.health.iter().filter_map(|h| h.as_ref().err()).map(ToString::to_string));
     }
     found
 }

@@ -31,6 +31,9 @@ _overlayctl() {
             overlayctl,list)
                 cmd="overlayctl__subcmd__list"
                 ;;
+            overlayctl,mark)
+                cmd="overlayctl__subcmd__mark"
+                ;;
             overlayctl,monitor)
                 cmd="overlayctl__subcmd__monitor"
                 ;;
@@ -85,6 +88,9 @@ _overlayctl() {
             overlayctl__subcmd__help,list)
                 cmd="overlayctl__subcmd__help__subcmd__list"
                 ;;
+            overlayctl__subcmd__help,mark)
+                cmd="overlayctl__subcmd__help__subcmd__mark"
+                ;;
             overlayctl__subcmd__help,monitor)
                 cmd="overlayctl__subcmd__help__subcmd__monitor"
                 ;;
@@ -112,6 +118,12 @@ _overlayctl() {
             overlayctl__subcmd__help__subcmd__config,show)
                 cmd="overlayctl__subcmd__help__subcmd__config__subcmd__show"
                 ;;
+            overlayctl__subcmd__help__subcmd__mark,bad)
+                cmd="overlayctl__subcmd__help__subcmd__mark__subcmd__bad"
+                ;;
+            overlayctl__subcmd__help__subcmd__mark,good)
+                cmd="overlayctl__subcmd__help__subcmd__mark__subcmd__good"
+                ;;
             overlayctl__subcmd__help__subcmd__snapshot,create)
                 cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__create"
                 ;;
@@ -132,6 +144,24 @@ _overlayctl() {
                 ;;
             overlayctl__subcmd__help__subcmd__store,check)
                 cmd="overlayctl__subcmd__help__subcmd__store__subcmd__check"
+                ;;
+            overlayctl__subcmd__mark,bad)
+                cmd="overlayctl__subcmd__mark__subcmd__bad"
+                ;;
+            overlayctl__subcmd__mark,good)
+                cmd="overlayctl__subcmd__mark__subcmd__good"
+                ;;
+            overlayctl__subcmd__mark,help)
+                cmd="overlayctl__subcmd__mark__subcmd__help"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,bad)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__bad"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,good)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__good"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,help)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__help"
                 ;;
             overlayctl__subcmd__snapshot,create)
                 cmd="overlayctl__subcmd__snapshot__subcmd__create"
@@ -194,7 +224,7 @@ _overlayctl() {
 
     case "${cmd}" in
         overlayctl)
-            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel store config monitor help"
+            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -426,7 +456,7 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__help)
-            opts="status list snapshot commit reset restore undo cancel store config monitor help"
+            opts="status list snapshot commit reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -526,6 +556,48 @@ _overlayctl() {
         overlayctl__subcmd__help__subcmd__list)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark)
+            opts="good bad"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark__subcmd__bad)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark__subcmd__good)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -751,6 +823,137 @@ _overlayctl() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark)
+            opts="-h --overlay --store --json --no-ask-password --help good bad help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__bad)
+            opts="-h --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__good)
+            opts="-h --forget --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help)
+            opts="good bad help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__bad)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__good)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

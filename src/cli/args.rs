@@ -58,6 +58,9 @@ pub(crate) enum Command {
     /// Look the store through and repair it
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Say that the booted root came up well, or that the next boot shall go back
+    #[command(subcommand)]
+    Mark(MarkCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -247,6 +250,22 @@ pub(crate) struct CheckStore {
     /// With --repair: only say what it would do
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// How the booted root is marked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MarkCommand {
+    /// It came up well: what counts its boots begins anew
+    Good {
+        /// Delete what was bad before, and is kept for a look at it
+        #[arg(long)]
+        forget: bool,
+    },
+    /// It is bad: the next boot goes back to what was good, to the baseline or to the image
+    Bad {
+        /// Why, for the record; everybody can read it: at most 128 bytes
+        reason: Option<String>,
+    },
 }
 
 /// Commands about the configuration.

@@ -8,6 +8,7 @@ mod ask;
 mod configure;
 mod format;
 mod loss;
+mod mark;
 mod monitor;
 mod output;
 mod page;
@@ -60,6 +61,7 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
         Command::Reset(reset) => reset::reset(arguments, reset, output),
         Command::Cancel => reset::cancel(arguments, output),
         Command::Store(command) => store::store(arguments, command, output),
+        Command::Mark(command) => mark::mark(arguments, command, output),
         Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
         Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
         Command::Monitor => monitor::monitor(output),

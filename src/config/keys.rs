@@ -71,12 +71,14 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.reset.level", Kind::Choice(LEVELS), "factory", ""),
     key("overlay.*.reset.esp", Kind::Flag, "true", ""),
     key("overlay.*.reset.keep", Kind::Patterns, "", ""),
+    key("overlay.*.health.tries", Kind::Number, "3", "tries"),
     key("overlay.*.snapshots.limit", Kind::Number, "10", ""),
     key("overlay.*.snapshots.min-free", Kind::Percent, "10%", ""),
 ];
 
 /// Keys that have a meaning for the overlay `root` alone.
-const ROOT_ONLY: &[&str] = &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp"];
+const ROOT_ONLY: &[&str] =
+    &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp", "overlay.*.health.tries"];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'static str) -> Key {
     Key { name, kind, default, word }

@@ -80,6 +80,8 @@ pub struct Overlay {
     pub esp: bool,
     /// What a reset keeps, by full path in the booted system. In their order, those of `keep.d` first.
     pub keep: Vec<Pattern>,
+    /// After so many boots of a generation that did not complete the next one goes back; 0: none is counted.
+    pub tries: u64,
     /// How many snapshots are kept.
     pub snapshots: Retention,
 }
@@ -229,6 +231,7 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
         level: Level::of(get("reset.level")).unwrap_or(Level::Factory),
         esp: get("reset.esp") == "true",
         keep: values::parse_patterns(get("reset.keep")).unwrap_or_default(),
+        tries: get("health.tries").parse().unwrap_or_default(),
         snapshots: Retention {
             limit: get("snapshots.limit").parse().unwrap_or_default(),
             min_free: values::parse_percent(get("snapshots.min-free")).unwrap_or_default(),

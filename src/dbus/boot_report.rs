@@ -8,6 +8,7 @@ use super::core::Places;
 use crate::config::Mode;
 use crate::handoff::{self, Handoff};
 use crate::logging::message_id;
+use crate::plan::{execute, health};
 use crate::store::records::{Action, OutcomeRecord};
 use crate::store::{Layout, read};
 
@@ -25,6 +26,7 @@ pub(super) fn tell(places: &Places) {
 }
 
 fn tell_now(handoff: &Handoff, store: Option<&Path>) {
+    nothing_below(handoff);
     for (overlay, state) in &handoff.overlay {
         let outcome = store.and_then(|store| read::outcome(&Layout::new(store), overlay));
         match outcome.filter(|outcome| outcome.boot == handoff.boot_id) {
@@ -53,8 +55,23 @@ fn tell_now(handoff: &Handoff, store: Option<&Path>) {
     }
 }
 
+/// Nothing more happens by itself: somebody has to know.
+fn nothing_below(handoff: &Handoff) {
+    let told = handoff.problems.iter().find(|problem| problem.contains(health::NOTHING_BELOW));
+    if let Some(reason) = told {
+        tracing::error!(
+            message_id = message_id::NOTHING_BELOW,
+            operation = "health",
+            overlay = execute::ROOT,
+            reason,
+            "boots do not come up: {reason}"
+        );
+    }
+}
+
 fn executed(overlay: &str, outcome: &OutcomeRecord) {
     let message_id = match outcome.action {
+        _ if by_itself(outcome) => message_id::WENT_BACK,
         Action::Reset => message_id::RESET_EXECUTED,
         Action::Restore => message_id::RESTORE_EXECUTED,
         Action::Undo => message_id::UNDO_EXECUTED,
@@ -68,6 +85,7 @@ fn executed(overlay: &str, outcome: &OutcomeRecord) {
         request = outcome.request,
         by = outcome.requested_by,
         via = outcome.via,
+        reason = outcome.reason,
         level = level(outcome),
         generation = outcome.to_generation,
         from_generation = outcome.from_generation,
@@ -78,6 +96,11 @@ fn executed(overlay: &str, outcome: &OutcomeRecord) {
     if outcome.kept_count.is_some_and(|count| count > 0) || !outcome.unmatched.is_empty() {
         kept(overlay, outcome);
     }
+}
+
+/// Whether boots that did not come up are why.
+fn by_itself(outcome: &OutcomeRecord) -> bool {
+    outcome.reason.is_some() && outcome.via.as_deref() == Some(health::VIA)
 }
 
 /// How far a reset went; nothing for what is none.

@@ -17,6 +17,7 @@ use super::errors::from_bus;
 use super::event::{self, Event};
 use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, SNAPSHOT, flags, paths, wait};
 use crate::error::{Error, Kind, Result};
+use crate::operation::health::Mark;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::plan::request::Resetting;
@@ -211,6 +212,19 @@ impl Client {
     /// Stops a job. Whoever waits for it gets [`Kind::Canceled`].
     pub fn cancel_job(&self, id: u64) -> Result<()> {
         zbus::block_on(self.call(paths::job(id).as_str(), JOB, "Cancel", &0u64))
+    }
+
+    /// Marks the booted root good or bad.
+    pub fn mark(&self, mark: &Mark) -> Result<()> {
+        zbus::block_on(async {
+            match mark {
+                Mark::Good { forget } => {
+                    let flags = if *forget { flags::FORGET } else { 0 };
+                    self.call(ROOT, MANAGER, "MarkGood", &flags).await
+                }
+                Mark::Bad { reason } => self.call(ROOT, MANAGER, "MarkBad", &(reason, 0u64)).await,
+            }
+        })
     }
 
     /// Takes the pending request back.

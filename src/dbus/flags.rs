@@ -18,6 +18,8 @@ pub(super) const DRY_RUN: u64 = 4;
 pub(super) const FROM_BASE: u64 = 8;
 /// Of `Reset`: what the configuration keeps is not kept.
 pub(super) const DROP_KEPT: u64 = 8;
+/// Delete what was bad before.
+pub(super) const FORGET: u64 = 1;
 
 /// When a reset takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +127,12 @@ pub(super) fn reset(flags: u64) -> BusResult<(Effect, bool)> {
     Ok((effect(flags & !DROP_KEPT)?, flags & DROP_KEPT != 0))
 }
 
+/// Of `MarkGood`: whether what was bad before is deleted.
+pub(super) fn mark(flags: u64) -> BusResult<bool> {
+    known(flags, FORGET)?;
+    Ok(flags & FORGET != 0)
+}
+
 fn known(flags: u64, known: u64) -> BusResult<()> {
     match flags & !known {
         0 => Ok(()),
@@ -175,6 +183,12 @@ mod tests {
         assert_eq!(restore(2).unwrap(), (Effect::Reboot, Source::Snapshot));
         assert!(restore(16).is_err() && restore(6).is_err());
         assert_eq!(restore(1).unwrap(), (Effect::SoftReboot, Source::Snapshot));
+    }
+
+    #[test]
+    fn a_mark_may_forget() {
+        assert!(mark(1).unwrap() && !mark(0).unwrap());
+        assert!(mark(2).is_err());
     }
 
     #[test]

@@ -9,13 +9,14 @@ use super::state::{self, Brought, Need};
 use super::triggers::Triggers;
 use crate::config::{self, Config, Mode};
 use crate::error::{Error, Result};
+use crate::exec;
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::keep::{self, Selection};
 use crate::motd;
-use crate::observe;
-use crate::plan::Step;
+use crate::observe::{self, Moment};
 use crate::plan::boot::{self, BootPlan, Disk, Facts};
+use crate::plan::{Step, health};
 use crate::store::lock::StoreLock;
 use crate::store::read;
 use crate::sys::block::Paths;
@@ -49,9 +50,12 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let mut brought =
         state::bring_up_at_boot(&loaded.config, need, &facts.base, sysroot, &state_at, &Paths::default());
     let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
-    let unsettled = triggers.obey(&mut brought);
+    let obeyed = triggers.obey(&mut brought);
     state::wipe_if_asked(&loaded.config, &facts.base, sysroot, &state_at, &facts.now, &mut brought);
-    ask_for_this_base(&loaded.config, &facts, &mut brought);
+    if config_problems.is_empty() && !obeyed.skips {
+        ask_for_this_base(&loaded.config, &facts, &mut brought);
+        go_back_if_ill(&loaded.config, &facts.now, &mut brought);
+    }
     // Only now: what asks for a reset is read, and keeps what the configuration says.
     facts.kept = kept(&loaded.config, &brought.disk);
     let places = Places {
@@ -64,8 +68,12 @@ pub fn run(sysroot: &Path) -> Result<()> {
         },
         base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
-    let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
-    if let (Some(layout), true, true) = (&places.layout, unsettled, done.is_ok()) {
+    let planned = match obeyed.skips {
+        true => Ok(boot::without_upper(loaded.config.root(), &facts)),
+        false => boot::root(&loaded.config, &config_problems, &facts, &brought.disk),
+    };
+    let done = planned.and_then(|plan| carry_out(&loaded.config, &facts, plan, &places));
+    if let (Some(layout), true, true) = (&places.layout, obeyed.unsettled, done.is_ok()) {
         brought.problems.extend(triggers.settle(layout));
     }
     if mountinfo::at(&mountinfo::read().unwrap_or_default(), &state_at).is_some() {
@@ -94,6 +102,19 @@ fn ask_for_this_base(config: &Config, facts: &Facts, brought: &mut Brought) {
         Ok(false) => {}
         Err(e) => brought.problems.push(format!("base-changed could not be followed: {e}")),
     }
+}
+
+/// Writes the request to go back, if too many boots did not come up. What can not be written must not stop this one.
+fn go_back_if_ill(config: &Config, now: &Moment, brought: &mut Brought) {
+    let Disk::Mounted { layout, store: store @ Some(Ok(_)), .. } = &mut brought.disk else { return };
+    let Some(Ok(view)) = store else { return };
+    let steps = health::decide(view, config.root(), now);
+    if steps.is_empty() {
+        return;
+    }
+    let done = StoreLock::exclusive(layout).and_then(|_lock| exec::store::run(layout, &steps));
+    done.unwrap_or_else(|e| brought.problems.push(e.context("the machine does not go back").to_string()));
+    *store = Some(read::load(layout));
 }
 
 /// What the pending reset keeps.
@@ -125,12 +146,10 @@ fn need(config: &Config, problems: &[String]) -> Need {
 /// The plan, or the fallback, or at the very least the base as it is.
 fn carry_out(
     config: &Config,
-    config_problems: &[String],
     facts: &Facts,
-    disk: &Disk,
+    plan: BootPlan,
     places: &Places,
 ) -> Result<(BootPlan, Vec<String>)> {
-    let plan = boot::root(config, config_problems, facts, disk)?;
     let degraded = plan.reason.is_some();
     let failed = match execute(&plan, places) {
         Ok(problems) if degraded => return Ok(with_store((plan, problems), places)),

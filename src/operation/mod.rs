@@ -15,6 +15,8 @@ pub mod erase;
 #[cfg(feature = "host")]
 mod ground;
 #[cfg(feature = "host")]
+pub mod health;
+#[cfg(feature = "host")]
 mod listing;
 #[cfg(feature = "host")]
 pub mod live;

@@ -8,6 +8,7 @@ use super::execute::Scene;
 pub use super::persistent::instead;
 pub(super) use super::persistent::persistent;
 use super::retain::{self, Keeping};
+use super::trigger::SKIP_WORD;
 use super::{Step, execute, state};
 use crate::config::{BaseChanged, Config, Fallback, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
@@ -115,6 +116,16 @@ pub fn fallback(overlay: &Overlay, facts: &Facts, reason: &str) -> Result<BootPl
         Fallback::Fail => {
             Err(Error::new(Kind::Refused, reason).remedy("boot stops here because fallback = \"fail\""))
         }
+    }
+}
+
+/// One boot without the upper, because the kernel command line says so: nothing of the store is mounted, whatever is wrong
+/// with it, and nothing is carried out.
+pub fn without_upper(overlay: &Overlay, facts: &Facts) -> BootPlan {
+    let reason = Some(format!("{SKIP_WORD} is on the kernel command line, for one boot"));
+    match overlay.fallback {
+        Fallback::ReadOnly => read_only(facts, reason),
+        Fallback::Volatile | Fallback::Fail => volatile(overlay, facts, reason),
     }
 }
 

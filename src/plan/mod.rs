@@ -6,6 +6,7 @@ pub mod check;
 pub mod efi;
 pub mod erasure;
 pub mod execute;
+pub mod health;
 pub mod lost;
 pub mod mount;
 pub mod nextroot;

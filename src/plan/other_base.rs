@@ -60,7 +60,11 @@ fn waiting(name: &str, state: &OverlayView, base: &Base) -> Option<u64> {
     let ours = state.generations.iter().rev().filter(|(_, found)| {
         !found.husk && found.record.as_ref().is_ok_and(|record| record.base == base.identity)
     });
-    ours.map(|(number, _)| *number).find(|number| execute::stand(name, state, *number).is_ok())
+    // One that does not come up is not worth waiting for.
+    let health = state.health.as_ref().and_then(|health| health.as_ref().ok());
+    let is_bad = |number: u64| health.is_some_and(|health| health.badness(number).is_some());
+    let mut sound = ours.map(|(number, _)| *number).filter(|number| !is_bad(*number));
+    sound.find(|number| execute::stand(name, state, *number).is_ok())
 }
 
 /// The baseline, if it was made on this base.

@@ -3,7 +3,7 @@
 use super::boot::{BootPlan, Facts, bare, base_at, base_changed, create, mount_overlay, visible_store};
 use super::execute::{self, Execution, Scene};
 use super::retain::{self, Keeping};
-use super::{Step, request, state};
+use super::{Step, health, request, state};
 use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
@@ -30,7 +30,8 @@ pub(super) fn persistent(
             existing(&Given { overlay, facts, view, space }, &mut plan)?
         }
     };
-    Ok(mounting(live, facts, plan))
+    let state = store.and_then(|view| view.as_ref().ok()?.overlays.get(&facts.name));
+    Ok(mounting(live, overlay, facts, state, plan))
 }
 
 /// The plan after a step of a request failed before the pointer moved: the live generation, and the request is given up
@@ -52,10 +53,17 @@ pub fn instead(
     }
     let mut plan = bare(Mode::Persistent, None, Vec::new());
     let live = give_up(&Given { overlay, facts, view, space }, state, request, why, &mut plan).ok()?;
-    Some(mounting(live, facts, plan))
+    Some(mounting(live, overlay, facts, Some(state), plan))
 }
 
-fn mounting(live: Live, facts: &Facts, mut plan: BootPlan) -> BootPlan {
+fn mounting(
+    live: Live,
+    overlay: &Overlay,
+    facts: &Facts,
+    state: Option<&OverlayView>,
+    mut plan: BootPlan,
+) -> BootPlan {
+    count(&live, overlay, facts, state, &mut plan);
     plan.generation = Some(live.number);
     plan.snapshot = live.snapshot;
     plan.options = live.options;
@@ -81,13 +89,37 @@ struct Live {
     number: u64,
     snapshot: Option<u64>,
     options: String,
+    /// Whether the request was possible; none: there is none for this boot.
+    done: Option<bool>,
     /// Steps once it is mounted.
     after: Vec<Step>,
 }
 
 impl Live {
     fn new(number: u64) -> Live {
-        Live { number, snapshot: None, options: OPTIONS.to_owned(), after: Vec::new() }
+        Live { number, snapshot: None, options: OPTIONS.to_owned(), done: None, after: Vec::new() }
+    }
+}
+
+/// Counts the boot, if those of this overlay are, and says what is wrong with that. What can not be read is left as it is.
+fn count(live: &Live, overlay: &Overlay, facts: &Facts, state: Option<&OverlayView>, plan: &mut BootPlan) {
+    let request = state.and_then(|state| state.request.as_ref()?.as_ref().ok());
+    let asked = live.done.and_then(|done| Some((request?, done)));
+    let health = state.and_then(|state| state.health.as_ref());
+    // What a reset to the image gives up is forgotten, whether or not anything is counted.
+    let forget = health.is_some()
+        && asked.is_some_and(|(request, done)| done && execute::is_total(request.action, request.level));
+    if facts.name != execute::ROOT || !(forget || health::is_on(overlay)) {
+        return;
+    }
+    match health {
+        Some(Err(damage)) if !forget => plan.problems.push(format!("this boot is not counted: {damage}")),
+        _ => {
+            let record = health::count(state, live.number, asked, &facts.now);
+            plan.steps.push(Step::CountBoot(facts.name.clone(), record));
+            let exhausted = state.filter(|_| asked.is_none()).and_then(|s| health::exhausted(s, overlay));
+            plan.problems.extend(exhausted);
+        }
     }
 }
 
@@ -150,7 +182,7 @@ fn execute(
         plan.steps.push(Step::ReleaseReserve);
     }
     plan.executes = Some(request.id.clone());
-    Ok(take(execution, state, facts, plan))
+    Ok(Live { done: Some(true), ..take(execution, state, facts, plan) })
 }
 
 /// A request that can not be executed: the live generation stays, the request goes, and the outcome says why.
@@ -165,6 +197,7 @@ fn give_up(
     plan.problems.push(format!("the {} was not possible: {why}", request::described(request)));
     let Facts { name, now, .. } = given.facts;
     live.after.splice(0..0, execute::failure(name, state, request, live.number, why, now));
+    live.done = Some(false);
     Ok(live)
 }
 
@@ -176,7 +209,7 @@ fn take(execution: Execution, state: &OverlayView, facts: &Facts, plan: &mut Boo
         .or_else(|| on.and_then(|(id, record)| base_changed(&format!("snapshot {id}"), &record.base, facts)));
     plan.problems.extend(problems.into_iter().chain(changed));
     plan.steps.extend(before);
-    Live { number, snapshot, options, after }
+    Live { snapshot, options, after, ..Live::new(number) }
 }
 
 fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) -> Result<Live> {

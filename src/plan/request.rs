@@ -153,7 +153,8 @@ pub fn find<'a>(view: &'a StoreView, overlay: &str) -> Result<&'a OverlayView> {
     })
 }
 
-fn blank(asked: &Asked, now: &Moment) -> RequestRecord {
+/// A request of whoever asks, with nothing in it yet.
+pub(super) fn blank(asked: &Asked, now: &Moment) -> RequestRecord {
     RequestRecord {
         version: RECORD_VERSION,
         id: now.random.clone(),

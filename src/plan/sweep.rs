@@ -18,7 +18,12 @@ pub fn discards(view: &StoreView, overlay: &str, live: Option<u64>) -> Vec<Step>
         }
         steps.extend(view.strange.iter().map(|path| other(overlay, path)));
     }
-    steps.extend(view.overlays.get(overlay).into_iter().flat_map(|state| layers(overlay, state, live)));
+    let own = view.overlays.get(overlay);
+    if own.is_some_and(|state| state.health.is_some()) && live.is_none() {
+        // Where there is a live generation, it is counted afresh.
+        steps.push(other(overlay, &Path::new(overlay).join("health.toml")));
+    }
+    steps.extend(own.into_iter().flat_map(|state| layers(overlay, state, live)));
     steps
 }
 

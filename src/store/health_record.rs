@@ -62,7 +62,14 @@ pub struct HealthRecord {
 impl HealthRecord {
     /// Why generation `number` is bad; none if it is not.
     pub fn badness(&self, number: u64) -> Option<&str> {
-        self.bad.get(&number.to_string()).map(String::as_str)
+        let mut bad = self.bad.iter().filter(|(bad, _)| bad.parse() == Ok(number));
+        bad.next().map(|(_, why)| why.as_str())
+    }
+
+    /// Records why a generation is bad.
+    pub fn set_bad(&mut self, number: u64, why: &str) {
+        // As the records' own maps are filled: one piece of code less.
+        *self.bad.entry(number.to_string()).or_default() = why.to_owned();
     }
 
     /// The numbers of the bad ones.

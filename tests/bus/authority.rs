@@ -53,6 +53,8 @@ const MUTATING: &[(&str, &str, &[&str])] = &[
         &["string:", "array:string:", "uint64:0"],
     ),
     ("/org/overlayd1", "org.overlayd1.Manager.CancelFactoryReset", &["uint64:0"]),
+    ("/org/overlayd1", "org.overlayd1.Manager.MarkGood", &["uint64:0"]),
+    ("/org/overlayd1", "org.overlayd1.Manager.MarkBad", &["string:x", "uint64:0"]),
     ("/org/overlayd1", "org.overlayd1.Manager.Reload", &["uint64:0"]),
     (
         "/org/freedesktop/LogControl1",

@@ -11,6 +11,7 @@ mod check;
 mod ear;
 mod erase;
 mod errors;
+mod health;
 mod interface;
 mod jobs;
 mod life;

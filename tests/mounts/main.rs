@@ -13,6 +13,7 @@ mod faults;
 mod faulty;
 mod flavours;
 mod hanging;
+mod health;
 mod in_the_way;
 mod keep;
 mod lost;

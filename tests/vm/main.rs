@@ -7,6 +7,7 @@ mod checks;
 #[cfg(feature = "test-full")]
 mod ends;
 mod harness;
+mod health;
 #[cfg(feature = "test-full")]
 mod key;
 mod luks;

@@ -128,6 +128,31 @@ impl Guest {
         self.console()
     }
 
+    /// Waits until the kernel panics, and the machine goes off by that.
+    pub(crate) fn wait_panic(mut self) {
+        self.wait_gone();
+        if !self.console().contains("Kernel panic") {
+            self.fail("the machine ended without a panic");
+        }
+    }
+
+    /// Waits until something resets the machine without a word of init.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn wait_reset(mut self) {
+        self.wait_gone();
+        let console = self.console();
+        if console.contains("Kernel panic") || console.contains("reboot: Power down") {
+            self.fail("the machine was not reset");
+        }
+    }
+
+    /// Runs a script that ends in a reset, after which nothing more can be asked.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn reboot_hard_by(&mut self, script: &str) {
+        self.ask(script);
+        self.wait_gone();
+    }
+
     /// Cuts the power. What the disk holds is what the guest had flushed.
     pub(crate) fn cut_power(mut self) {
         self.kill();
@@ -180,16 +205,20 @@ impl Guest {
     }
 
     fn wait_for_end(&mut self, last_words: &str) {
+        self.wait_gone();
+        let console = self.console();
+        if console.contains("Kernel panic") || !console.contains(last_words) {
+            self.fail(&format!("the machine did not end with {last_words:?}"));
+        }
+    }
+
+    fn wait_gone(&mut self) {
         let end = Instant::now() + PATIENCE;
         while !self.is_off() {
             if Instant::now() > end {
                 self.fail("the machine did not go off");
             }
             std::thread::sleep(Duration::from_millis(50));
-        }
-        let console = self.console();
-        if console.contains("Kernel panic") || !console.contains(last_words) {
-            self.fail(&format!("the machine did not end with {last_words:?}"));
         }
     }
 
