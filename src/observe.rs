@@ -199,6 +199,15 @@ pub fn system(root: &Path) -> System {
     System { id: os_release_value(&text, "ID"), image_id: os_release_value(&text, "IMAGE_ID") }
 }
 
+/// Whether something in the system in `root` will say that a boot was good: the unit is there, and not masked.
+pub fn marks_good(root: &Path) -> bool {
+    const UNIT: &str = "overlayd-good.service";
+    let above = root.join("etc/systemd/system").join(UNIT);
+    let masked = fs::read_link(above).is_ok_and(|to| to == Path::new("/dev/null"));
+    let installed = ["usr/lib/systemd/system", "lib/systemd/system"];
+    !masked && installed.iter().any(|dir| inroot::exists(root, &Path::new(dir).join(UNIT)))
+}
+
 /// `IMAGE_ID`, `IMAGE_VERSION` and `BUILD_ID` of os-release(5), as far as they are set.
 fn image_version(root: &Path) -> String {
     let text = os_release(root);

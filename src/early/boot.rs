@@ -32,7 +32,11 @@ pub fn run(sysroot: &Path) -> Result<()> {
         return Ok(());
     }
     let command_line = observe::kernel_command_line();
-    let loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
+    let mut loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
+    if let Some(root) = loaded.config.overlays.get_mut("root").filter(|_| !observe::marks_good(sysroot)) {
+        // Every boot would be one that did not come up.
+        root.tries = 0;
+    }
     let config_problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let mut facts = Facts {
         name: "root".to_owned(),

@@ -271,3 +271,28 @@ fn all_steps(layout: &Layout) -> Vec<Step> {
     let count = vec![Step::CountBoot("root".to_owned(), count)];
     [asking, execution.before, count, execution.after].concat()
 }
+
+/// A machine without the unit, or where it is masked, never says that a boot was good.
+#[test]
+fn nothing_is_counted_where_nothing_marks_a_boot_good() {
+    for masked in [false, true] {
+        let mut rig = Rig::new("ext4", 64);
+        let own = rig.beside("base/etc/systemd/system");
+        if masked {
+            fs::create_dir_all(&own).unwrap();
+            std::os::unix::fs::symlink("/dev/null", own.join("overlayd-good.service")).unwrap();
+        }
+        rig.configure_counting("");
+        if !masked {
+            fs::remove_file(rig.beside("base/usr/lib/systemd/system/overlayd-good.service")).unwrap();
+            rig.rebuild();
+        }
+        rig.boot();
+        fs::write(rig.path("etc/mine"), "mine").unwrap();
+        for boot in 0..5 {
+            assert_eq!(rig.reboot().overlay["root"].generation, Some(1), "boot {boot}");
+        }
+        assert_eq!(fs::read_to_string(rig.path("etc/mine")).unwrap(), "mine");
+        assert!(rig.offline(|layout| state(layout).health.is_none()));
+    }
+}

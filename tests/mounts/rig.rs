@@ -60,6 +60,9 @@ impl Rig {
 
     /// The same, and boots are counted.
     pub(crate) fn configure_counting(&mut self, more: &str) {
+        let units = self.dir.join("base/usr/lib/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        fs::copy("units/overlayd-good.service", units.join("overlayd-good.service")).unwrap();
         let text = format!("[state]\ndevice = \"LABEL={}\"\ntimeout = \"300ms\"\n{more}\n", self.label);
         self.configure_whole(&text);
     }
@@ -67,6 +70,11 @@ impl Rig {
     /// The whole configuration file of the base.
     pub(crate) fn configure_whole(&mut self, text: &str) {
         fs::write(self.dir.join("base/etc/overlayd/overlayd.toml"), text).unwrap();
+        self.rebuild();
+    }
+
+    /// Makes the base an image again, with what was changed beside it.
+    pub(crate) fn rebuild(&mut self) {
         self.unmount_base();
         self.build("squashfs");
     }
