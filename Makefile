@@ -138,7 +138,7 @@ install:
 	install -d $(DESTDIR)/usr/sbin
 	ln -sfr $(DESTDIR)$(LIBDIR)/overlayd/overlayd-early $(DESTDIR)/usr/sbin/mount.overlayd
 	$(INSTALL_FILE) config/overlayd.toml $(DESTDIR)$(CONFIGDIR)/overlayd.toml
-	for file in units/*.service units/initrd/*.service; do \
+	for file in units/*.service units/*.timer units/initrd/*.service; do \
 		$(INSTALL_FILE) $$file $(DESTDIR)$(UNITDIR)/$${file##*/} || exit; \
 	done
 	$(INSTALL_FILE) units/systemd-remount-fs.conf $(DESTDIR)$(UNITDIR)/systemd-remount-fs.service.d/overlayd.conf
@@ -149,6 +149,8 @@ install:
 	ln -sf ../overlayd-cleanup.service $(DESTDIR)$(UNITDIR)/multi-user.target.wants/overlayd-cleanup.service
 	install -d $(DESTDIR)$(UNITDIR)/basic.target.wants
 	ln -sf ../overlayd-good.service $(DESTDIR)$(UNITDIR)/basic.target.wants/overlayd-good.service
+	install -d $(DESTDIR)$(UNITDIR)/timers.target.wants
+	ln -sf ../overlayd-watch.timer $(DESTDIR)$(UNITDIR)/timers.target.wants/overlayd-watch.timer
 	install -d $(DESTDIR)$(UNITDIR)/factory-reset.target.wants
 	for unit in overlayd-factory-reset.service overlayd-factory-reset-reboot.service; do \
 		ln -sf ../$$unit $(DESTDIR)$(UNITDIR)/factory-reset.target.wants/$$unit || exit; \

@@ -21,6 +21,7 @@
 //! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |
 //! | what `status` says | [`status`] |
+//! | what is noticed while the system runs | `watch` |
 //! | what is told at login | [`motd`] |
 //! | a D-Bus method | `dbus` |
 //! | a command | `cli` |
@@ -46,5 +47,7 @@ pub mod plan;
 pub mod status;
 pub mod store;
 pub mod sys;
+#[cfg(feature = "host")]
+pub mod watch;
 
 pub use error::{Error, Result};

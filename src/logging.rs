@@ -27,6 +27,14 @@ pub mod message_id {
     pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
     /// The store, or the files of a layer, are gone without anybody having asked.
     pub const LAYER_LOST: &str = "c34a5fb50b8e495f9946292c83498a28";
+    /// The state filesystem is in trouble while it is in use.
+    pub const STATE_TROUBLE: &str = "54ba803582a644c891fb9cae36d33b3e";
+    /// It is no longer.
+    pub const STATE_WELL: &str = "d4ce815c4a43451a83024ff31a0887df";
+    /// Space is low, or critical.
+    pub const SPACE_LOW: &str = "3d024438559d4da8aacc04e8029e363a";
+    /// There is space again.
+    pub const SPACE_ENOUGH: &str = "70c823afe74a4e998b2b72524afaebe4";
     /// The trash is empty.
     pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
     /// Something in the store was repaired.

@@ -8,6 +8,7 @@ pub mod report;
 mod view;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::plan::{execute, retain};
 use crate::store::records::{Action, Level, OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
+use crate::watch::{self, Watched};
 pub use view::*;
 
 /// Where to look.
@@ -40,7 +42,11 @@ impl Sources {
     pub fn system() -> Sources {
         let store = PathBuf::from(handoff::RUN_STORE);
         Sources {
-            store: store.is_dir().then_some(store),
+            // A filesystem that is shut down does not tell: that is a problem, and not that there is no store.
+            store: store
+                .symlink_metadata()
+                .map_or_else(|e| e.kind() != NotFound, |m| m.is_dir())
+                .then_some(store),
             handoff: handoff::BOOT_TOML.into(),
             root: "/".into(),
             count_upper: true,
@@ -58,6 +64,8 @@ impl Sources {
     }
 }
 
+/// The mode of an overlay that only the store knows.
+const NOT_MOUNTED: &str = "not mounted";
 /// Counting what an upper holds ends after this long, with a lower bound.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -84,6 +92,10 @@ pub fn collect(sources: &Sources) -> Status {
         status.store = Some(store_status(dir, view, handoff.as_ref()));
     }
     status.overlays = overlays(sources, view.as_ref(), handoff.as_ref());
+    if handoff.is_some() {
+        let watched = watch::load(&sources.handoff).unwrap_or_default();
+        add_watched(&mut status, &watched);
+    }
     status.problems.extend(damages(view.as_ref()));
     status.problems.extend(missing_handoff(sources, handoff.as_ref()));
     let mut seen = BTreeSet::new();
@@ -111,6 +123,19 @@ fn store_status(dir: &Path, view: &StoreView, handoff: Option<&Handoff>) -> Stor
     }
 }
 
+/// What was noticed since the boot: of the state filesystem it concerns every overlay with something on it.
+fn add_watched(status: &mut Status, watched: &Watched) {
+    for overlay in status.overlays.iter_mut().filter(|o| o.mode != NOT_MOUNTED) {
+        let persistent = overlay.mode == Mode::Persistent.word();
+        if persistent || overlay.snapshot.is_some() {
+            overlay.degraded = overlay.degraded.take().or(watched.trouble.clone());
+        }
+        let level = if persistent { watched.state() } else { watched.level(&overlay.name) };
+        overlay.space = level.word().to_owned();
+    }
+    status.problems.extend(watched.shortages());
+}
+
 /// Overlays of the boot, then those that only the store knows.
 fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handoff>) -> Vec<OverlayStatus> {
     let config = config::load(&sources.root, &observe::kernel_command_line()).config;
@@ -123,7 +148,7 @@ fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handof
             None => {
                 let mut overlay = OverlayStatus {
                     name: name.clone(),
-                    mode: "not mounted".to_owned(),
+                    mode: NOT_MOUNTED.to_owned(),
                     ..OverlayStatus::default()
                 };
                 add_store(&mut overlay, state, sources, &config);
@@ -157,7 +182,7 @@ fn from_handoff(name: &str, overlay: &HandoffOverlay) -> OverlayStatus {
 fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources, config: &Config) {
     let live = overlay.generation.or(state.current.as_ref().ok().copied().flatten());
     let record = live.and_then(|n| state.generations.get(&n)).and_then(|g| g.record.as_ref().ok());
-    if overlay.mode == "not mounted" {
+    if overlay.mode == NOT_MOUNTED {
         overlay.generation = live;
         overlay.snapshot = record.and_then(|r| r.snapshot);
         overlay.base = record.map(|r| r.base.clone()).unwrap_or_default();

@@ -191,6 +191,7 @@ fn values(overlay: &OverlayStatus) -> Values {
         ("PendingSince", Variant::from(pending.requested_at)),
         ("Degraded", Variant::from(overlay.degraded.is_some())),
         ("DegradedReason", Variant::from(overlay.degraded.clone().unwrap_or_default())),
+        ("Space", Variant::from(overlay.space.clone())),
     ])
 }
 

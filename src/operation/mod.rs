@@ -31,6 +31,8 @@ pub mod restore;
 #[cfg(feature = "host")]
 mod retention;
 #[cfg(feature = "host")]
+pub mod room;
+#[cfg(feature = "host")]
 mod selection;
 #[cfg(feature = "host")]
 pub mod snapshot;

@@ -22,6 +22,15 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
+impl Status {
+    /// Whether space is short on the state filesystem: then what is retained gives way.
+    pub fn is_short(&self) -> bool {
+        let short =
+            |o: &OverlayStatus| o.mode == "persistent" && ["low", "critical"].contains(&o.space.as_str());
+        self.overlays.iter().any(short)
+    }
+}
+
 /// The store and the filesystem it lies on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -64,6 +73,8 @@ pub struct OverlayStatus {
     pub mode: String,
     /// Why the two differ, or what else is wrong with it.
     pub degraded: Option<String>,
+    /// Whether there is space for what is written: `enough`, `low`, `critical`; empty if it is not mounted.
+    pub space: String,
     /// Read-only layers, highest first.
     pub lowers: Vec<String>,
     /// Identity of the base that is mounted.

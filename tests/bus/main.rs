@@ -25,4 +25,5 @@ mod tool;
 mod tool_jobs;
 mod tool_reset;
 mod tool_store;
+mod watch;
 mod world;

@@ -240,7 +240,7 @@ fn fsck_is_run_as_configured() {
 fn a_device_that_can_not_be_read() {
     for fstype in ["ext4", "xfs", "btrfs"] {
         let mut rig = with_data(fstype);
-        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), "read");
+        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), Some("read"));
         rig.configure_whole(&format!("[state]\ndevice = \"{}\"\ntimeout = \"1s\"\n", faulty.device));
         let started = Instant::now();
         falls_back(&rig, &[&faulty.device]);
@@ -257,7 +257,7 @@ fn a_device_that_can_not_be_read() {
 fn a_device_that_can_not_be_written_to() {
     for fstype in ["ext4", "xfs", "btrfs"] {
         let mut rig = with_data(fstype);
-        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), "write");
+        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), Some("write"));
         rig.configure_whole(&format!("[state]\ndevice = \"{}\"\ntimeout = \"1s\"\n", faulty.device));
         let started = Instant::now();
         falls_back(&rig, &[]);

@@ -35,6 +35,7 @@ mod subvolumes;
 mod switching;
 mod triggers;
 mod volatile;
+mod watch;
 mod wipe;
 mod wipe_asked;
 mod wipe_cuts;

@@ -250,6 +250,11 @@ impl Rig {
         self.dir.join(name)
     }
 
+    /// The label of the state filesystem.
+    pub(crate) fn label(&self) -> String {
+        self.label.clone()
+    }
+
     /// Takes another loop device, made elsewhere, down with the rig.
     pub(crate) fn adopt(&mut self, device: String) {
         self.loops.insert(0, device);

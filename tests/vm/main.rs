@@ -20,6 +20,7 @@ mod secrets;
 mod snapshots;
 mod soft;
 mod triggers;
+mod watch;
 mod wipe;
 #[macro_use]
 mod row;
