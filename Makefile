@@ -67,7 +67,7 @@ lint:
 
 # Without what needs root or mkfs programs: `make test` runs that too.
 check: lint
-	$(CARGO) test --locked --lib --test golden -- \
+	$(CARGO) test --locked --lib --test golden --test store -- \
 		--skip as_root --skip superblock::tests --skip elsewhere::tests --skip probes_an_image
 
 packages-build packages-test packages-try packages-bench:
@@ -78,7 +78,7 @@ as-root:
 
 # Everything that is no virtual machine.
 tests-host: as-root build
-	$(CARGO) test --locked --lib --test golden --test mounts --test layers --test bus --test crash
+	$(CARGO) test --locked --lib --test golden --test store --test mounts --test layers --test bus --test crash
 
 # So many power cuts that at least 2,500 are tried, and a kill at every call.
 CRASHES        = OVERLAYD_CRASH_STATES=2700 OVERLAYD_CRASH_KILLS=all

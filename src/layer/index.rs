@@ -162,8 +162,14 @@ pub(super) struct Remembered<'a> {
 
 /// Whether the file at `path` is an index, of whatever source, and whole.
 pub fn is_whole(path: &Path) -> bool {
-    let Ok(bytes) = std::fs::read(path) else { return false };
+    let Some(bytes) = read(path) else { return false };
     source_of(&bytes).is_some_and(|source| Index::parse(bytes, &source).is_some())
+}
+
+/// The content of a regular file; of anything else reading may have no end.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    std::fs::read(path).ok()
 }
 
 /// The source that the header names.
@@ -177,7 +183,7 @@ fn source_of(bytes: &[u8]) -> Option<String> {
 impl Index {
     /// Reads the index at `path`, if it is whole and about `source`.
     pub(super) fn load(path: &Path, source: &str) -> Option<Index> {
-        Index::parse(std::fs::read(path).ok()?, source)
+        Index::parse(read(path)?, source)
     }
 
     fn parse(bytes: Vec<u8>, source: &str) -> Option<Index> {

@@ -5,6 +5,8 @@
 //! on the live generation, and only finishes: the request fires once (invariant 5). An undo makes no generation; it
 //! is done if the one it names is live.
 
+use std::path::Path;
+
 use super::erasure::{self, Erased, Erasure};
 use super::request::find;
 use super::retain::{self, Keeping, Kept, Why};
@@ -418,6 +420,11 @@ fn given_up(view: &StoreView, overlay: &str, live: Option<u64>, record: OutcomeR
         Step::PointBaseline(name(), None),
         Step::WriteOutcome(name(), OutcomeRecord { erasure: Some(ERASING.to_owned()), ..record }),
     ];
+    if live.is_none() {
+        // In memory there is no other to point at, and it would name what is gone.
+        let path = Path::new(overlay).join("current");
+        steps.push(Step::DiscardOther { overlay: overlay.to_owned(), path });
+    }
     steps.extend(sweep::discards(view, overlay, live));
     steps.push(Step::RemoveRequest(name()));
     steps

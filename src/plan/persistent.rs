@@ -2,7 +2,7 @@
 
 use super::boot::{BootPlan, Facts, bare, base_at, base_changed, create, mount_overlay, visible_store};
 use super::execute::{self, Execution, Scene};
-use super::retain::{self, Keeping};
+use super::retain::{self, Keeping, Kept, Why};
 use super::{Step, health, request, state};
 use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
@@ -240,11 +240,30 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
         if state::is_scarce(given.view, given.space) {
             retain::give_way(&mut kept);
         }
+        for old in left_untold(state, number) {
+            if kept.iter().all(|kept| kept.generation != old) {
+                plan.problems.push(format!("generation {old} is not given up: {UNTOLD}"));
+                kept.push(Kept { generation: old, why: Why::Undo });
+            }
+        }
         let reached = retain::Reached { live: number, snapshot: live.snapshot, kept: &kept };
         live.after.extend(retain::discards(&facts.name, state, reached));
     }
     live.after.extend(state::refill(given.view, given.space));
     Ok(live)
+}
+
+const UNTOLD: &str = "outcome.toml, which would tell about it, is missing, or tells of another live one";
+
+/// Generations that hold something besides the live one, where the record that tells which were left is lost, or the
+/// pointer is not where that record says: then a pointer that went astray would cost what was live.
+fn left_untold(state: &OverlayView, live: u64) -> Vec<u64> {
+    let outcome = state.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let told = outcome.is_some_and(|outcome| outcome.to_generation == live);
+    let moving = state.request.is_some() || !state.sealing.is_empty();
+    let holds = |(n, g): &(&u64, &GenerationView)| **n != live && !g.empty && !g.husk && g.record.is_ok();
+    let left = state.generations.iter().filter(|_| !told && !moving).filter(holds);
+    left.map(|(number, _)| *number).collect()
 }
 
 fn unreadable<T>(record: &Option<Result<T>>) -> Option<&Error> {

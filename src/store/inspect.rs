@@ -157,7 +157,9 @@ impl Look<'_> {
             let snapshot = place.join("snapshots").join(id.to_string());
             self.at_layer(&snapshot, "snapshot.toml")?;
             let index = snapshot.join("index");
-            if self.absolute(&index).exists() && !layer::index::is_whole(&self.absolute(&index)) {
+            if self.absolute(&index).symlink_metadata().is_ok()
+                && !layer::index::is_whole(&self.absolute(&index))
+            {
                 self.found.broken_indexes.insert(index);
             }
         }

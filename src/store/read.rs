@@ -134,6 +134,9 @@ pub fn load(layout: &Layout) -> Result<StoreView> {
 
 /// The same of a store whose `store.toml` is known, or of which it does not matter.
 pub fn load_rest(layout: &Layout, record: StoreRecord) -> Result<StoreView> {
+    if !layout.overlays().is_dir() {
+        return Err(Error::damaged(layout.overlays(), None, "missing, or not a directory"));
+    }
     let mut overlays = BTreeMap::new();
     for name in overlay_names(layout)? {
         // One overlay that can not be read is no reason to give the others up.

@@ -19,7 +19,11 @@ pub fn read_optional(path: &Path) -> Result<Option<String>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path, e)),
     };
-    read_text(file, path).map(Some)
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    match is_file {
+        true => read_text(file, path).map(Some),
+        false => Err(Error::damaged(path, None, "not a regular file")),
+    }
 }
 
 /// The text of an open small file; `path` is for messages.

@@ -9,15 +9,20 @@ use crate::plan::retain::{self, Keeping};
 use crate::plan::{Step, execute};
 use crate::store::OverlayView;
 use crate::store::inspect::Inspection;
+use crate::store::read::GenerationView;
 use crate::store::records::{Action, RequestRecord};
 use crate::sys::node::NodeKind;
 
 const RESET: &str = "`overlayctl reset` starts afresh on the baseline, and keeps what can not be read";
 
+/// What is surely retained, whatever the configuration says, which is not at hand.
+const KEEPING: Keeping = Keeping { undo: Undo::Always, other_bases: false };
+
 /// Everything but the layers.
 pub(super) fn findings(found: &Inspection, name: &str, state: &OverlayView) -> Vec<Finding> {
     let one = One { found, name, state, place: Path::new("overlays").join(name) };
     let mut all = one.directories();
+    all.extend(one.lost_directories());
     all.extend(one.current());
     all.extend(one.request());
     all.extend(one.outcome());
@@ -49,6 +54,22 @@ impl One<'_> {
         place::directories(self.found, &self.place).into_iter().map(finding).collect()
     }
 
+    /// Directories that are gone, although something lies in them.
+    fn lost_directories(&self) -> Vec<Finding> {
+        let named = [
+            ("generations", !matches!(self.state.current, Ok(None))),
+            ("snapshots", self.highest_snapshot() > 0),
+        ];
+        let lost = |(name, named): (&str, bool)| {
+            let path = self.place.join(name);
+            (named && !self.found.places.contains_key(&path)).then(|| {
+                let why = format!("the pointers and records of {} lead into it", self.name);
+                Finding::fault(path, "missing", why).advise("put it back")
+            })
+        };
+        named.into_iter().filter_map(lost).collect()
+    }
+
     fn current(&self) -> Option<Finding> {
         let path = self.place.join("current");
         let why = "which generation is live is not known: the boot takes the declared fallback";
@@ -66,13 +87,27 @@ impl One<'_> {
                 Some(self.point(Finding::note(path, "missing", why), last))
             }
             Ok(None) => Some(self.point(Finding::fault(path, "missing", why), self.only_one())),
-            Ok(Some(number)) if self.state.generations.contains_key(number) => None,
+            Ok(Some(number)) if self.state.generations.contains_key(number) => {
+                self.other_than_told(path, *number)
+            }
             Ok(Some(number)) => {
                 let what = format!("points at generation {number}, which is not there");
                 let advice = format!("put generations/{number} back; {RESET}");
                 Some(Finding::fault(path, what, why).advise(advice))
             }
         }
+    }
+
+    /// A request ends with its outcome, and nothing else moves the pointer: while none waits, both say the same.
+    fn other_than_told(&self, path: PathBuf, number: u64) -> Option<Finding> {
+        let outcome = self.state.outcome.as_ref()?.as_ref().ok()?;
+        let told = outcome.to_generation;
+        let differs = told != number && told != 0 && self.state.request.is_none();
+        let what = format!("points at generation {number}, but the last request led to generation {told}");
+        differs.then(|| {
+            Finding::note(path, what, "somebody moved it by hand, or it was damaged")
+                .advise("see which one is right")
+        })
     }
 
     fn is_about(&self, error: &Error, path: &Path) -> bool {
@@ -105,9 +140,8 @@ impl One<'_> {
 
     /// Whether no generation holds anything, as the boot sees it.
     fn is_fresh(&self) -> bool {
-        let fresh = |g: &crate::store::read::GenerationView| {
-            g.empty && g.record.as_ref().is_ok_and(|record| record.snapshot.is_none())
-        };
+        let fresh =
+            |g: &GenerationView| g.empty && g.record.as_ref().is_ok_and(|record| record.snapshot.is_none());
         self.state.generations.values().all(fresh)
     }
 
@@ -173,15 +207,32 @@ impl One<'_> {
     /// What is retained while the record of boots stays as it is.
     fn kept(&self, undo: Option<u64>) -> Vec<u64> {
         let live = self.state.current.as_ref().ok().copied().flatten().unwrap_or(0);
-        let everything = Keeping { undo: Undo::Always, other_bases: true };
-        retain::kept(self.state, live, undo, everything).iter().map(|kept| kept.generation).collect()
+        retain::kept(self.state, live, undo, KEEPING).iter().map(|kept| kept.generation).collect()
     }
 
     fn outcome(&self) -> Option<Finding> {
-        let error = self.state.outcome.as_ref()?.as_ref().err()?;
+        let path = self.place.join("outcome.toml");
+        let Some(outcome) = &self.state.outcome else { return self.lost_outcome(path) };
+        let error = outcome.as_ref().err()?;
         let why = "how the last request ended is not known: nothing can be undone, and old generations stay";
-        let finding = Finding::damage(self.found, &self.place.join("outcome.toml"), error, why);
+        let finding = Finding::damage(self.found, &path, error, why);
         Some(self.aside(finding, &self.kept(None)))
+    }
+
+    /// A generation that holds something is left by a request, and then there is an outcome.
+    fn lost_outcome(&self, path: PathBuf) -> Option<Finding> {
+        let live = self.state.current.as_ref().ok().copied().flatten()?;
+        self.state.generations.get(&live)?;
+        let kept = self.kept(None);
+        let held = |(n, g): &(&u64, &GenerationView)| {
+            **n != live && g.record.is_ok() && !g.empty && !g.husk && !kept.contains(n)
+        };
+        let (left, _) = self.state.generations.iter().find(held)?;
+        let moving = self.state.request.is_some() || !self.state.sealing.is_empty();
+        let what = format!("missing, although generation {left} was left");
+        let why = "nothing can go back to it, and it stays until something else is gone back to";
+        let advice = "copy what you need of it; the next reset or restore gives it up";
+        (!moving).then(|| Finding::fault(path, what, why).advise(advice))
     }
 
     fn health(&self) -> Option<Finding> {
