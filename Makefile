@@ -6,6 +6,7 @@
 #   make test         check, and real mounts, the bus, and boots in QEMU: minutes, root
 #   make test-full    test, with the whole boot matrix and the long crash runs
 #   make test-crash   the long crash runs alone: thousands of power cuts, a kill at every system call
+#   make fuzz         parsers under a coverage-guided fuzzer, FUZZ_TIME seconds (60) each
 #   make try          boot an appliance in QEMU and hand over its console (RESET=1: afresh)
 #   make bench        the figures of docs/benchmarks.md
 #
@@ -45,8 +46,8 @@ INSTALL_FILE   = $(INSTALL) -m 644
 # Two machines at a time is what two cores can emulate.
 VM_THREADS     = 2
 
-.PHONY: all build check test test-full test-crash try bench install clean
-.PHONY: as-root packages-build packages-test packages-try packages-bench lint tests-host tests-crash tests-vm tests-vm-full
+.PHONY: all build check test test-full test-crash fuzz try bench install clean
+.PHONY: as-root packages-build packages-test packages-try packages-bench packages-fuzz lint tests-host tests-crash tests-vm tests-vm-full
 all: build
 
 build:
@@ -59,7 +60,7 @@ lint:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --bin overlayd-early -- -D warnings
 	@if command -v shellcheck >/dev/null; then set -x; \
-		shellcheck -x tests/packages .ci/run tests/vm/image tests/vm/try tests/vm/guest/agent tests/vm/guest/init tests/vm/guest/marks \
+		shellcheck -x tests/packages tests/fuzz/run .ci/run tests/vm/image tests/vm/try tests/vm/guest/agent tests/vm/guest/init tests/vm/guest/marks \
 			initramfs/initramfs-tools/hooks/overlayd \
 			initramfs/initramfs-tools/scripts/init-bottom/overlayd \
 			initramfs/dracut/90overlayd/module-setup.sh; \
@@ -70,7 +71,7 @@ check: lint
 	$(CARGO) test --locked --lib --test golden --test store -- \
 		--skip as_root --skip superblock::tests --skip elsewhere::tests --skip probes_an_image
 
-packages-build packages-test packages-try packages-bench:
+packages-build packages-test packages-try packages-bench packages-fuzz:
 	tests/packages install $(@:packages-%=%)
 
 as-root:
@@ -107,6 +108,9 @@ test-full: as-root packages-test
 
 test-crash: as-root packages-test
 	$(MAKE) tests-crash
+
+fuzz: packages-build packages-fuzz
+	CARGO='$(CARGO)' tests/fuzz/run
 
 try: packages-try
 	$(MAKE) build
