@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fs;
 
+use overlayd::logging::message_id;
+use overlayd::plan::health::NOTHING_BELOW;
 use serde_json::Value;
 use zbus::Connection;
 
@@ -111,6 +113,25 @@ fn the_tool_marks_and_says_what_follows() {
     let bad = world.tool(&["--store", &store, "mark", "bad"]);
     assert!(bad.status.success(), "{}", text(&bad));
     assert!(record(&world).contains("1 = \"marked bad by "), "{}", record(&world));
+}
+
+#[test]
+fn a_machine_that_went_back_all_the_way_and_fails_is_told_of() {
+    let mut world = World::new();
+    world.hand_off("generation = 1\n");
+    let handoff = fs::read_to_string(world.handoff()).unwrap();
+    let problem = format!("problems = [\"no boot completed, and {}\"]\n[overlay.root]", NOTHING_BELOW);
+    fs::write(world.handoff(), handoff.replace("[overlay.root]", &problem)).unwrap();
+    let text = "version = 1\ngeneration = 1\nboots = 4\nrung = \"bare\"\n";
+    fs::write(world.store().join("overlays/root/health.toml"), text).unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    assert_eq!(state(&bus), ("failed".to_owned(), 0));
+    assert_eq!(health(&bus)["rung"], "bare");
+    let log = || fs::read_to_string(world.dir.join("daemon.log")).unwrap();
+    crate::world::until("it is told", || log().contains(message_id::NOTHING_BELOW));
+    mark_good(&bus, 0).unwrap();
+    assert_eq!(state(&bus), ("good".to_owned(), 3));
 }
 
 #[test]

@@ -35,6 +35,15 @@ fn what_a_boot_executed_is_told_by_its_own_message() {
 }
 
 #[test]
+fn going_back_by_itself_is_told_with_the_reason() {
+    let log = told("undo", "result = \"done\"\nvia = \"health\"\nreason = \"3 boots did not complete\"\n");
+    assert!(log.contains(overlayd::logging::message_id::WENT_BACK), "{log}");
+    assert!(log.contains("reason=\"3 boots did not complete\""), "{log}");
+    let other = told("undo", "result = \"done\"\nvia = \"base-changed\"\nreason = \"another base\"\n");
+    assert!(other.contains(overlayd::logging::message_id::UNDO_EXECUTED), "{other}");
+}
+
+#[test]
 fn a_request_that_was_given_up_is_told_with_the_reason() {
     let log = told("restore", "result = \"failed\"\nmessage = \"snapshot 5 is damaged\"\n");
     assert!(log.contains("restore could not be executed at boot: snapshot 5 is damaged"), "{log}");

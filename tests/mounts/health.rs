@@ -15,8 +15,9 @@ use overlayd::store::health_record::{HealthRecord, Rung};
 use overlayd::store::records::OutcomeRecord;
 use overlayd::store::{Layout, read, write};
 
+use crate::reset::fill;
 use crate::restore::{ask_restore, ask_undo, state};
-use crate::rig::{Rig, manifest};
+use crate::rig::{Rig, manifest, run, s};
 use crate::snapshots::asked;
 
 /// A machine that counts its boots, with what each step of the way back looks like.
@@ -222,6 +223,64 @@ fn a_damaged_record_is_told_and_stops_no_boot() {
     machine.is_good();
     machine.rig.offline(|layout| assert!(layout.overlay("root").join("health.toml.damaged").exists()));
     machine.stays_on(1, 1);
+}
+
+#[test]
+fn a_boot_that_can_not_be_counted_comes_up() {
+    let machine = Machine::new("ext4");
+    machine.fails();
+    let change =
+        |flag: &str| machine.rig.offline(|layout| drop(run("chattr", &[flag, s(&layout.health("root"))])));
+    change("+i");
+    let handoff = machine.rig.boot();
+    assert_eq!(handoff.overlay["root"].mode, Mode::Persistent);
+    assert!(handoff.problems[0].starts_with("this boot is not counted: "), "{:?}", handoff.problems);
+    machine.rig.shutdown();
+    change("-i");
+    assert_eq!(machine.health().boots, 1);
+}
+
+/// A full disk may be why nothing comes up: it is counted, gone back from, and what fills it is still there afterwards.
+fn goes_back_on_a_full(fstype: &str, mib: u64) {
+    let mut rig = Rig::new(fstype, mib);
+    rig.configure_counting("");
+    let bare = manifest(&rig.sysroot);
+    let machine = Machine { rig, bare };
+    machine.rig.boot();
+    fill(&machine.rig, fstype);
+    machine.rig.shutdown();
+    for boots in 2..=3 {
+        let root = machine.rig.boot().overlay["root"].clone();
+        assert_eq!((root.mode, root.generation), (Mode::Persistent, Some(1)), "{fstype}");
+        machine.rig.shutdown();
+        assert_eq!(machine.health().boots, boots, "{fstype}");
+    }
+    let root = machine.rig.boot().overlay["root"].clone();
+    assert_eq!((root.mode, root.generation), (Mode::Persistent, Some(2)), "{fstype}");
+    assert_eq!(manifest(&machine.rig.sysroot), machine.bare, "{fstype}");
+    fs::write(machine.rig.path("etc/mine"), "there is room again").unwrap();
+    machine.rig.shutdown();
+    assert_eq!((machine.health().boots, machine.health().rung), (1, Rung::Bare), "{fstype}");
+    assert_eq!(machine.generations(), [1, 2], "{fstype}: nobody gave it up");
+    // From now on it gives way to the lack of space.
+    assert_eq!(machine.rig.boot().overlay["root"].generation, Some(2), "{fstype}");
+    machine.rig.shutdown();
+    assert_eq!(machine.generations(), [2], "{fstype}");
+}
+
+#[test]
+fn it_goes_back_on_a_full_ext4() {
+    goes_back_on_a_full("ext4", 100);
+}
+
+#[test]
+fn it_goes_back_on_a_full_xfs() {
+    goes_back_on_a_full("xfs", 320);
+}
+
+#[test]
+fn it_goes_back_on_a_full_btrfs() {
+    goes_back_on_a_full("btrfs", 130);
 }
 
 /// The power goes after each step of a boot that goes back.

@@ -27,7 +27,7 @@ pub(crate) fn good(machine: &mut Machine, words: &[&str], generation: u64) -> Gu
 }
 
 /// Boots that are expected to end in a panic.
-pub(crate) fn panics(machine: &mut Machine, words: &[&str], times: u32) {
+fn panics(machine: &mut Machine, words: &[&str], times: u32) {
     for _ in 0..times {
         machine.boot(words).wait_panic();
     }

@@ -1,23 +1,7 @@
 //! What health.rs leaves out: other ways in which a boot does not come up.
 
 use crate::harness::Machine;
-use crate::health::{TWICE, assert_back, good, panics};
-
-/// Nothing that is linked against it starts any more.
-#[test]
-fn a_broken_libc_leads_back() {
-    let mut machine = Machine::usual("health-libc");
-    let mut guest = good(&mut machine, &[TWICE], 1);
-    // From here on only what the shell itself can do is done.
-    guest.reboot_hard_by(
-        "cd /usr/lib/x86_64-linux-gnu && head -c 1000 libc.so.6 >broken && sync && mv broken libc.so.6
-         echo s >/proc/sysrq-trigger && echo u >/proc/sysrq-trigger && echo b >/proc/sysrq-trigger",
-    );
-    panics(&mut machine, &[TWICE], 2);
-    let mut guest = good(&mut machine, &[TWICE], 2);
-    assert_back(&mut guest, 1, 2);
-    guest.poweroff();
-}
+use crate::health::{TWICE, assert_back, good};
 
 /// Init hangs, and nobody is there but a watchdog.
 #[test]

@@ -138,19 +138,13 @@ impl Guest {
 
     /// Waits until something resets the machine without a word of init.
     #[cfg(feature = "test-full")]
+    #[allow(dead_code, reason = "only the rows of full.rs have a watchdog")]
     pub(crate) fn wait_reset(mut self) {
         self.wait_gone();
         let console = self.console();
         if console.contains("Kernel panic") || console.contains("reboot: Power down") {
             self.fail("the machine was not reset");
         }
-    }
-
-    /// Runs a script that ends in a reset, after which nothing more can be asked.
-    #[cfg(feature = "test-full")]
-    pub(crate) fn reboot_hard_by(&mut self, script: &str) {
-        self.ask(script);
-        self.wait_gone();
     }
 
     /// Cuts the power. What the disk holds is what the guest had flushed.
