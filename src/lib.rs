@@ -21,8 +21,6 @@
 //! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |
 //! | what `status` says | [`status`] |
-//! | what is noticed while the system runs | `watch` |
-//! | what is told at login | [`motd`] |
 //! | a D-Bus method | `dbus` |
 //! | a command | `cli` |
 
@@ -39,7 +37,6 @@ pub mod handoff;
 pub mod keep;
 pub mod layer;
 pub mod logging;
-pub mod motd;
 pub mod observe;
 pub mod operation;
 pub mod plan;
@@ -47,7 +44,5 @@ pub mod plan;
 pub mod status;
 pub mod store;
 pub mod sys;
-#[cfg(feature = "host")]
-pub mod watch;
 
 pub use error::{Error, Result};

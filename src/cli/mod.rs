@@ -8,7 +8,6 @@ mod ask;
 mod configure;
 mod format;
 mod loss;
-mod mark;
 mod monitor;
 mod output;
 mod page;
@@ -21,7 +20,6 @@ mod snapshot;
 mod snapshots;
 mod source;
 mod status;
-mod store;
 mod worker;
 
 use std::process::ExitCode;
@@ -60,8 +58,6 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
         Command::Undo(undo) => restore::undo(arguments, undo, output),
         Command::Reset(reset) => reset::reset(arguments, reset, output),
         Command::Cancel => reset::cancel(arguments, output),
-        Command::Store(command) => store::store(arguments, command, output),
-        Command::Mark(command) => mark::mark(arguments, command, output),
         Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
         Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
         Command::Monitor => monitor::monitor(output),

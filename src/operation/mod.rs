@@ -3,8 +3,6 @@
 //! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
 
 #[cfg(feature = "host")]
-pub mod check;
-#[cfg(feature = "host")]
 pub mod commit;
 #[cfg(feature = "host")]
 mod compare;
@@ -14,8 +12,6 @@ mod draft;
 pub mod erase;
 #[cfg(feature = "host")]
 mod ground;
-#[cfg(feature = "host")]
-pub mod health;
 #[cfg(feature = "host")]
 mod listing;
 #[cfg(feature = "host")]
@@ -30,8 +26,6 @@ mod paths;
 pub mod restore;
 #[cfg(feature = "host")]
 mod retention;
-#[cfg(feature = "host")]
-pub mod room;
 #[cfg(feature = "host")]
 mod selection;
 #[cfg(feature = "host")]
@@ -111,7 +105,7 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
     let scene = plan::execute::Scene {
         base: &base,
         now: &now,
-        keeping: plan::retain::Keeping::of(&policy),
+        undo: policy.undo,
         scarce: false,
         kept: kept.as_ref().map(Ok),
     };

@@ -13,7 +13,6 @@ pub mod lock;
 pub mod mount;
 pub mod mountinfo;
 pub mod node;
-pub mod order;
 pub mod overlay;
 pub mod probe;
 pub mod process;

@@ -7,11 +7,9 @@
 )]
 
 mod authority;
-mod check;
 mod ear;
 mod erase;
 mod errors;
-mod health;
 mod interface;
 mod jobs;
 mod life;
@@ -25,5 +23,4 @@ mod tool;
 mod tool_jobs;
 mod tool_reset;
 mod tool_store;
-mod watch;
 mod world;

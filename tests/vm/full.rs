@@ -5,8 +5,6 @@
 mod asked;
 mod checks;
 mod harness;
-mod health;
-mod health_more;
 mod triggers_more;
 #[macro_use]
 mod row;
