@@ -8,8 +8,9 @@ use crate::error::Place;
 
 /// Prefix of every word that is ours.
 const PREFIX: &str = "overlayd.";
-/// The one that sets nothing.
+/// Those that set nothing.
 const RESET: &str = "reset";
+const SKIP: &str = "skip";
 
 /// The words of the kernel command line: separated by white space, double quotes protect it (kernel `next_arg`).
 pub fn words(cmdline: &str) -> Vec<String> {
@@ -35,8 +36,9 @@ pub fn last_value(cmdline: &str, name: &str) -> Option<String> {
 pub fn parse(cmdline: &str, problems: &mut Vec<Problem>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for word in words(cmdline).into_iter().take_while(|w| w != "--") {
-        // What asks for a reset is no setting: `plan::trigger`.
-        let setting = word.strip_prefix(PREFIX).filter(|s| *s != RESET && !s.starts_with("reset="));
+        // What asks for a reset, or for a boot without the upper, is no setting: `plan::trigger`.
+        let sets = |s: &&str| ![RESET, SKIP].contains(&s.split('=').next().unwrap_or_default());
+        let setting = word.strip_prefix(PREFIX).filter(sets);
         if let Some(setting) = setting {
             match entry(setting, &word) {
                 Ok(entry) => entries.push(entry),
@@ -54,7 +56,8 @@ fn entry(setting: &str, word: &str) -> Result<Entry, Box<Problem>> {
         Box::new(Problem { place, message, hint })
     };
     let Some(key) = keys::by_word(name) else {
-        let hint = keys::nearest(name, KEYS.iter().map(|k| k.word).filter(|w| !w.is_empty()).chain([RESET]));
+        let hint =
+            keys::nearest(name, KEYS.iter().map(|k| k.word).filter(|w| !w.is_empty()).chain([RESET, SKIP]));
         return Err(problem(format!("{word}: unknown word"), hint.map(|h| format!("{PREFIX}{h}="))));
     };
     let kind = keys::find(&key).map(|k| k.kind).unwrap_or(keys::Kind::Text);
@@ -101,7 +104,7 @@ mod tests {
 
     #[test]
     fn what_asks_for_a_reset_is_no_setting() {
-        assert_eq!(read("overlayd.reset=1 overlayd.reset"), (vec![], vec![]));
+        assert_eq!(read("overlayd.reset=1 overlayd.reset overlayd.skip overlayd.skip=no"), (vec![], vec![]));
         let (_, problems) = read("overlayd.rest=1");
         assert!(problems[0].ends_with("did you mean \"overlayd.reset=\"?"), "{problems:?}");
     }

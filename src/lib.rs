@@ -21,6 +21,8 @@
 //! | how layers are copied and merged | [`layer`] |
 //! | how an overlay is mounted | [`sys::overlay`] |
 //! | what `status` says | [`status`] |
+//! | what is noticed while the system runs | `watch` |
+//! | what is told at login | [`motd`] |
 //! | a D-Bus method | `dbus` |
 //! | a command | `cli` |
 
@@ -37,6 +39,7 @@ pub mod handoff;
 pub mod keep;
 pub mod layer;
 pub mod logging;
+pub mod motd;
 pub mod observe;
 pub mod operation;
 pub mod plan;
@@ -44,5 +47,7 @@ pub mod plan;
 pub mod status;
 pub mod store;
 pub mod sys;
+#[cfg(feature = "host")]
+pub mod watch;
 
 pub use error::{Error, Result};

@@ -25,8 +25,20 @@ pub mod message_id {
     pub const REQUEST_CANCELLED: &str = "315c5c24076aa5db5c1e8f98e465fd98";
     /// An overlay is not in its configured mode.
     pub const BOOTED_DEGRADED: &str = "c4f1a38d2d28023937f3cfa7aa5520e6";
+    /// The store, or the files of a layer, are gone without anybody having asked.
+    pub const LAYER_LOST: &str = "c34a5fb50b8e495f9946292c83498a28";
+    /// The state filesystem is in trouble while it is in use.
+    pub const STATE_TROUBLE: &str = "54ba803582a644c891fb9cae36d33b3e";
+    /// It is no longer.
+    pub const STATE_WELL: &str = "d4ce815c4a43451a83024ff31a0887df";
+    /// Space is low, or critical.
+    pub const SPACE_LOW: &str = "3d024438559d4da8aacc04e8029e363a";
+    /// There is space again.
+    pub const SPACE_ENOUGH: &str = "70c823afe74a4e998b2b72524afaebe4";
     /// The trash is empty.
     pub const CLEANUP_FINISHED: &str = "2315c87e344bcb1e88c7c347f93f7cdf";
+    /// Something in the store was repaired.
+    pub const STORE_REPAIRED: &str = "844b6038f1ab0f2c5e4a2a70fd90b0e4";
     /// A snapshot was made.
     pub const SNAPSHOT_CREATED: &str = "92eabb00b3441659f515d261189c9912";
     /// Somebody asked for a snapshot at the next boot.
@@ -51,6 +63,14 @@ pub mod message_id {
     pub const UNDO_EXECUTED: &str = "aab0e3c782cbc520011a2f20a6e7e64c";
     /// A boot could not execute a request.
     pub const REQUEST_FAILED: &str = "844596f3ee3f1e1ce91f934f912c66eb";
+    /// A generation was marked good.
+    pub const MARKED_GOOD: &str = "de1633b28548482e803414dc76d24f96";
+    /// A generation was marked bad.
+    pub const MARKED_BAD: &str = "c43469ac2eab4ed2bf0bb43d45be1aa1";
+    /// A boot went back by itself.
+    pub const WENT_BACK: &str = "3ce8b1ea582d4a2faf2eb44b4c991e6b";
+    /// Boots do not come up, and there is nothing left to go back to.
+    pub const NOTHING_BELOW: &str = "24734b5e797a48d092484251fd1aa162";
 }
 
 /// Sends messages to the kernel log, or to stderr where there is none. For `overlayd-early`.

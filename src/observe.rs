@@ -3,14 +3,18 @@
 pub mod erasing;
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::cmdline;
 use crate::config::{Format, State};
 use crate::error::{Error, Kind, Result};
+use crate::handoff;
 use crate::plan::efi::System;
+use crate::plan::lost::Traces;
 use crate::plan::state::{DeviceFacts, Found};
+use crate::store::Layout;
 use crate::sys::block::{self, Paths};
 use crate::sys::mountinfo::{self, Mount};
 use crate::sys::space::Space;
@@ -149,6 +153,26 @@ pub fn device(node: &Path, config: &State, base: &Base) -> Result<DeviceFacts> {
     })
 }
 
+/// Whether the filesystem on the device, not mounted yet, says that it was mounted by overlayd the last time: ext4 writes
+/// down where (`s_last_mounted` in its superblock), when the first file is opened.
+pub fn was_ours(device: &DeviceFacts) -> bool {
+    const LAST_MOUNTED: u64 = 0x400 + 0x88;
+    let mut at = [0; handoff::RUN_DIR.len()];
+    let ext = device.found.as_ref().is_some_and(|found| found.fstype.starts_with("ext"));
+    let read = ext.then(|| fs::File::open(&device.node).and_then(|f| f.read_exact_at(&mut at, LAST_MOUNTED)));
+    matches!(read, Some(Ok(()))) && at == *handoff::RUN_DIR.as_bytes()
+}
+
+/// What tells of a store that is gone, on the state filesystem that is mounted at `at`.
+pub fn traces(at: &Path, layout: &Layout, was_ours: bool) -> Traces {
+    Traces {
+        orphans: fs::read_dir(at.join("lost+found")).map_or(0, Iterator::count),
+        // A store begins as this directory, which is there before any file is opened.
+        used: was_ours && !layout.root().with_extension("new").exists(),
+        beheaded: layout.record().exists() && !layout.overlays().exists(),
+    }
+}
+
 fn is_blank(node: &Path) -> Result<bool> {
     let fail = |e| Error::io("read", node, e);
     let file = fs::File::open(node).map_err(fail)?;
@@ -173,6 +197,15 @@ fn identity(mount: &Mount, superblock: Option<&Superblock>, verity: Option<Strin
 pub fn system(root: &Path) -> System {
     let text = os_release(root);
     System { id: os_release_value(&text, "ID"), image_id: os_release_value(&text, "IMAGE_ID") }
+}
+
+/// Whether something in the system in `root` will say that a boot was good: the unit is there, and not masked.
+pub fn marks_good(root: &Path) -> bool {
+    const UNIT: &str = "overlayd-good.service";
+    let above = root.join("etc/systemd/system").join(UNIT);
+    let masked = fs::read_link(above).is_ok_and(|to| to == Path::new("/dev/null"));
+    let installed = ["usr/lib/systemd/system", "lib/systemd/system"];
+    !masked && installed.iter().any(|dir| inroot::exists(root, &Path::new(dir).join(UNIT)))
 }
 
 /// `IMAGE_ID`, `IMAGE_VERSION` and `BUILD_ID` of os-release(5), as far as they are set.

@@ -3,9 +3,12 @@
 //! Built from three things: the boot handoff, the configuration, and the store as it is now.
 //! It reads, and never writes. What it tells, field by field: `view`.
 
+mod health;
+pub mod report;
 mod view;
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +17,11 @@ use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::observe;
 use crate::plan::request::damaged_request;
-use crate::plan::retain;
+use crate::plan::{execute, retain};
 use crate::store::records::{Action, Level, OutcomeRecord, RequestRecord, SnapshotRecord};
 use crate::store::{Layout, OverlayView, StoreView, read};
 use crate::sys::{mountinfo, space, tree};
+use crate::watch::{self, Watched};
 pub use view::*;
 
 /// Where to look.
@@ -38,7 +42,11 @@ impl Sources {
     pub fn system() -> Sources {
         let store = PathBuf::from(handoff::RUN_STORE);
         Sources {
-            store: store.is_dir().then_some(store),
+            // A filesystem that is shut down does not tell: that is a problem, and not that there is no store.
+            store: store
+                .symlink_metadata()
+                .map_or_else(|e| e.kind() != NotFound, |m| m.is_dir())
+                .then_some(store),
             handoff: handoff::BOOT_TOML.into(),
             root: "/".into(),
             count_upper: true,
@@ -56,6 +64,8 @@ impl Sources {
     }
 }
 
+/// The mode of an overlay that only the store knows.
+const NOT_MOUNTED: &str = "not mounted";
 /// Counting what an upper holds ends after this long, with a lower bound.
 const COUNT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -82,6 +92,10 @@ pub fn collect(sources: &Sources) -> Status {
         status.store = Some(store_status(dir, view, handoff.as_ref()));
     }
     status.overlays = overlays(sources, view.as_ref(), handoff.as_ref());
+    if handoff.is_some() {
+        let watched = watch::load(&sources.handoff).unwrap_or_default();
+        add_watched(&mut status, &watched);
+    }
     status.problems.extend(damages(view.as_ref()));
     status.problems.extend(missing_handoff(sources, handoff.as_ref()));
     let mut seen = BTreeSet::new();
@@ -109,6 +123,19 @@ fn store_status(dir: &Path, view: &StoreView, handoff: Option<&Handoff>) -> Stor
     }
 }
 
+/// What was noticed since the boot: of the state filesystem it concerns every overlay with something on it.
+fn add_watched(status: &mut Status, watched: &Watched) {
+    for overlay in status.overlays.iter_mut().filter(|o| o.mode != NOT_MOUNTED) {
+        let persistent = overlay.mode == Mode::Persistent.word();
+        if persistent || overlay.snapshot.is_some() {
+            overlay.degraded = overlay.degraded.take().or(watched.trouble.clone());
+        }
+        let level = if persistent { watched.state() } else { watched.level(&overlay.name) };
+        overlay.space = level.word().to_owned();
+    }
+    status.problems.extend(watched.shortages());
+}
+
 /// Overlays of the boot, then those that only the store knows.
 fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handoff>) -> Vec<OverlayStatus> {
     let config = config::load(&sources.root, &observe::kernel_command_line()).config;
@@ -121,7 +148,7 @@ fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handof
             None => {
                 let mut overlay = OverlayStatus {
                     name: name.clone(),
-                    mode: "not mounted".to_owned(),
+                    mode: NOT_MOUNTED.to_owned(),
                     ..OverlayStatus::default()
                 };
                 add_store(&mut overlay, state, sources, &config);
@@ -155,7 +182,7 @@ fn from_handoff(name: &str, overlay: &HandoffOverlay) -> OverlayStatus {
 fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources, config: &Config) {
     let live = overlay.generation.or(state.current.as_ref().ok().copied().flatten());
     let record = live.and_then(|n| state.generations.get(&n)).and_then(|g| g.record.as_ref().ok());
-    if overlay.mode == "not mounted" {
+    if overlay.mode == NOT_MOUNTED {
         overlay.generation = live;
         overlay.snapshot = record.and_then(|r| r.snapshot);
         overlay.base = record.map(|r| r.base.clone()).unwrap_or_default();
@@ -172,6 +199,9 @@ fn add_store(overlay: &mut OverlayStatus, state: &OverlayView, sources: &Sources
     overlay.trash = u64::try_from(state.trash.len()).unwrap_or(u64::MAX);
     overlay.pending = state.request.as_ref().and_then(|r| r.as_ref().ok()).map(pending);
     overlay.undo = undo(state, config.overlays.get(&overlay.name).unwrap_or(config.root()).undo);
+    if overlay.name == execute::ROOT {
+        overlay.health = health::of(state, overlay, config.root());
+    }
     overlay.last = state.outcome.as_ref().and_then(|o| o.as_ref().ok()).map(outcome);
     if let (Some(dir), Some(number), true) = (&sources.store, live, sources.count_upper) {
         overlay.upper = count(&Layout::new(dir).upper(&overlay.name, number));
@@ -189,6 +219,7 @@ fn pending(request: &RequestRecord) -> Pending {
         generation: request.generation,
         commit: request.commit,
         via: request.via.clone(),
+        reason: request.reason.clone(),
         level: level(request.action, request.level),
         keep: request.keep.clone(),
         drop_kept: request.drop_kept,
@@ -250,6 +281,7 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
         from_generation: record.from_generation,
         to_generation: record.to_generation,
         via: record.via.clone(),
+        reason: record.reason.clone(),
         level: level(record.action, record.level),
         kept: record.kept.clone(),
         kept_count: record.kept_count.unwrap_or(0),
@@ -263,8 +295,9 @@ fn outcome(record: &OutcomeRecord) -> Outcome {
 /// What an undo would go back to now, and until when.
 fn undo(state: &OverlayView, policy: config::Undo) -> Option<Undo> {
     let generation = retain::undo_target(state, policy, &observe::moment()).ok()?;
-    let left = retain::left(state.outcome.as_ref()?.as_ref().ok()?)?;
-    let until = match policy {
+    let outcome = state.outcome.as_ref()?.as_ref().ok()?;
+    let left = retain::left(outcome)?;
+    let until = match retain::policy(Some(outcome), policy) {
         config::Undo::For(time) => Some(left.at.saturating_add(time.as_secs())),
         config::Undo::Always | config::Undo::Never => None,
     };
@@ -290,6 +323,7 @@ fn damages(view: Option<&StoreView>) -> Vec<String> {
             state.request.iter().filter_map(|r| r.as_ref().err()).map(|e| damaged_request(e).to_string()),
         );
         found.extend(state.outcome.iter().filter_map(|o| o.as_ref().err()).map(ToString::to_string));
+        found.extend(state.health.iter().filter_map(|h| h.as_ref().err()).map(ToString::to_string));
     }
     found
 }

@@ -6,7 +6,7 @@
 //! | `cmdline` | the kernel command line |
 //! | `facts.toml` | RAM, the base's identity, whether the disk came up, free space |
 //! | `store/` | the store as it stands before the boot; no directory: none yet |
-//! | `expected` | the mode, the reason, the problems and the steps |
+//! | `expected` | what is asked for before it is planned, the mode, the reason, the problems and the steps |
 //!
 //! `OVERLAYD_BLESS=1 cargo test --test golden` writes `expected` anew; read the diff before you commit it.
 //! No root is needed: planning is pure.
@@ -17,11 +17,14 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use overlayd::config::Config;
 use overlayd::config::load::load_at_boot;
 use overlayd::error::{Error, Kind};
+use overlayd::exec;
 use overlayd::keep;
 use overlayd::observe::{Base, Moment};
 use overlayd::plan::boot::{self, Disk, Facts};
+use overlayd::plan::{Step, health, other_base};
 use overlayd::store::{Layout, read};
 use overlayd::sys::space::Space;
 use serde::Deserialize;
@@ -86,15 +89,46 @@ fn plan(case: &Path) -> String {
         kept: None,
     };
     let scratch = Scratch::new(case);
-    let disk = disk(&scratch.0, &given);
+    let mut disk = disk(&scratch.0, &given);
+    let asked = ask_for_this_base(&loaded.config, &facts, &mut disk);
+    let asked = asked + &go_back(&loaded.config, &problems, &facts, &mut disk);
     if let Disk::Mounted { layout, store: Some(Ok(view)), .. } = &disk {
         facts.kept = keep::select::pending(layout, view, "root", loaded.config.root()).transpose();
     }
-    let text = match boot::root(&loaded.config, &problems, &facts, &disk) {
+    let planned = match boot::root(&loaded.config, &problems, &facts, &disk) {
         Ok(plan) => describe(&plan),
         Err(e) => format!("boot fails: {e}\n"),
     };
+    let text = asked + &planned;
     text.replace(&scratch.0.display().to_string(), "STATE")
+}
+
+/// What the boot asks for by itself, as the store then has it.
+fn ask_for_this_base(config: &Config, facts: &Facts, disk: &mut Disk) -> String {
+    let Disk::Mounted { store: Some(Ok(view)), .. } = disk else { return String::new() };
+    let asked = other_base::decide(view, "root", config.root(), &facts.base, &facts.now).unwrap();
+    let mut text = String::new();
+    for step in asked {
+        writeln!(text, "by itself: {step}").unwrap();
+        if let Step::WriteRequest(_, request) = step {
+            view.overlays.get_mut("root").unwrap().request = Some(Ok(request));
+        }
+    }
+    text
+}
+
+/// The same, of boots that did not come up.
+fn go_back(config: &Config, problems: &[String], facts: &Facts, disk: &mut Disk) -> String {
+    let Disk::Mounted { layout, store: store @ Some(Ok(_)), .. } = disk else { return String::new() };
+    let steps = match store {
+        Some(Ok(view)) if problems.is_empty() => health::decide(view, config.root(), &facts.now),
+        _ => Vec::new(),
+    };
+    if !steps.is_empty() {
+        exec::store::run(layout, &steps).unwrap();
+        *store = Some(read::load(layout));
+    }
+    steps.iter().map(|step| format!("by itself: {step}\n")).collect()
 }
 
 /// A copy of the case's store without the `.keep` files, which git needs for empty directories.

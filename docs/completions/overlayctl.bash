@@ -31,6 +31,9 @@ _overlayctl() {
             overlayctl,list)
                 cmd="overlayctl__subcmd__list"
                 ;;
+            overlayctl,mark)
+                cmd="overlayctl__subcmd__mark"
+                ;;
             overlayctl,monitor)
                 cmd="overlayctl__subcmd__monitor"
                 ;;
@@ -45,6 +48,9 @@ _overlayctl() {
                 ;;
             overlayctl,status)
                 cmd="overlayctl__subcmd__status"
+                ;;
+            overlayctl,store)
+                cmd="overlayctl__subcmd__store"
                 ;;
             overlayctl,undo)
                 cmd="overlayctl__subcmd__undo"
@@ -82,6 +88,9 @@ _overlayctl() {
             overlayctl__subcmd__help,list)
                 cmd="overlayctl__subcmd__help__subcmd__list"
                 ;;
+            overlayctl__subcmd__help,mark)
+                cmd="overlayctl__subcmd__help__subcmd__mark"
+                ;;
             overlayctl__subcmd__help,monitor)
                 cmd="overlayctl__subcmd__help__subcmd__monitor"
                 ;;
@@ -97,6 +106,9 @@ _overlayctl() {
             overlayctl__subcmd__help,status)
                 cmd="overlayctl__subcmd__help__subcmd__status"
                 ;;
+            overlayctl__subcmd__help,store)
+                cmd="overlayctl__subcmd__help__subcmd__store"
+                ;;
             overlayctl__subcmd__help,undo)
                 cmd="overlayctl__subcmd__help__subcmd__undo"
                 ;;
@@ -105,6 +117,12 @@ _overlayctl() {
                 ;;
             overlayctl__subcmd__help__subcmd__config,show)
                 cmd="overlayctl__subcmd__help__subcmd__config__subcmd__show"
+                ;;
+            overlayctl__subcmd__help__subcmd__mark,bad)
+                cmd="overlayctl__subcmd__help__subcmd__mark__subcmd__bad"
+                ;;
+            overlayctl__subcmd__help__subcmd__mark,good)
+                cmd="overlayctl__subcmd__help__subcmd__mark__subcmd__good"
                 ;;
             overlayctl__subcmd__help__subcmd__snapshot,create)
                 cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__create"
@@ -123,6 +141,27 @@ _overlayctl() {
                 ;;
             overlayctl__subcmd__help__subcmd__snapshot,show)
                 cmd="overlayctl__subcmd__help__subcmd__snapshot__subcmd__show"
+                ;;
+            overlayctl__subcmd__help__subcmd__store,check)
+                cmd="overlayctl__subcmd__help__subcmd__store__subcmd__check"
+                ;;
+            overlayctl__subcmd__mark,bad)
+                cmd="overlayctl__subcmd__mark__subcmd__bad"
+                ;;
+            overlayctl__subcmd__mark,good)
+                cmd="overlayctl__subcmd__mark__subcmd__good"
+                ;;
+            overlayctl__subcmd__mark,help)
+                cmd="overlayctl__subcmd__mark__subcmd__help"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,bad)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__bad"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,good)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__good"
+                ;;
+            overlayctl__subcmd__mark__subcmd__help,help)
+                cmd="overlayctl__subcmd__mark__subcmd__help__subcmd__help"
                 ;;
             overlayctl__subcmd__snapshot,create)
                 cmd="overlayctl__subcmd__snapshot__subcmd__create"
@@ -166,6 +205,18 @@ _overlayctl() {
             overlayctl__subcmd__snapshot__subcmd__help,show)
                 cmd="overlayctl__subcmd__snapshot__subcmd__help__subcmd__show"
                 ;;
+            overlayctl__subcmd__store,check)
+                cmd="overlayctl__subcmd__store__subcmd__check"
+                ;;
+            overlayctl__subcmd__store,help)
+                cmd="overlayctl__subcmd__store__subcmd__help"
+                ;;
+            overlayctl__subcmd__store__subcmd__help,check)
+                cmd="overlayctl__subcmd__store__subcmd__help__subcmd__check"
+                ;;
+            overlayctl__subcmd__store__subcmd__help,help)
+                cmd="overlayctl__subcmd__store__subcmd__help__subcmd__help"
+                ;;
             *)
                 ;;
         esac
@@ -173,7 +224,7 @@ _overlayctl() {
 
     case "${cmd}" in
         overlayctl)
-            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel config monitor help"
+            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -405,7 +456,7 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__help)
-            opts="status list snapshot commit reset restore undo cancel config monitor help"
+            opts="status list snapshot commit reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -505,6 +556,48 @@ _overlayctl() {
         overlayctl__subcmd__help__subcmd__list)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark)
+            opts="good bad"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark__subcmd__bad)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__mark__subcmd__good)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -670,6 +763,34 @@ _overlayctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        overlayctl__subcmd__help__subcmd__store)
+            opts="check"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__store__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         overlayctl__subcmd__help__subcmd__undo)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -702,6 +823,137 @@ _overlayctl() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark)
+            opts="-h --overlay --store --json --no-ask-password --help good bad help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__bad)
+            opts="-h --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__good)
+            opts="-h --forget --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help)
+            opts="good bad help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__bad)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__good)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__mark__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;
@@ -1133,6 +1385,98 @@ _overlayctl() {
                     fi
                     return 0
                     ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store)
+            opts="-h --overlay --store --json --no-ask-password --help check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__check)
+            opts="-h --repair --dry-run --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help)
+            opts="check help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help__subcmd__check)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__store__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -41,6 +41,10 @@ fn run() -> i32 {
             Ok(said) => print(&format!("{said}\n")),
             Err(e) => fail(&e.to_string(), 1),
         },
+        Ok(Task::Unmount) => {
+            shutdown::pass();
+            0
+        }
         Ok(Task::Shutdown { verb }) => {
             logging::init_early();
             let refused = shutdown::run(&verb);

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::dbus::client::JobDone;
 use crate::operation::commit;
+use crate::operation::health::Mark;
 use crate::operation::restore::Restored;
 use crate::operation::snapshot::Made;
 use crate::operation::switch;
@@ -91,6 +92,25 @@ pub(crate) struct Taken {
     pub(crate) unstable: Vec<String>,
     /// Snapshots that retention removed.
     pub(crate) removed: Vec<u64>,
+}
+
+/// A generation that was marked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Marks {
+    /// `good` or `bad`.
+    pub(crate) result: &'static str,
+    /// The generation.
+    pub(crate) generation: u64,
+    /// Of a bad one: where the next boot goes.
+    pub(crate) next: Option<String>,
+}
+
+impl Marks {
+    /// What is said of it.
+    pub(crate) fn new(mark: &Mark, generation: u64, next: Option<String>) -> Marks {
+        Marks { result: mark.word(), generation, next }
+    }
 }
 
 /// Changes of paths: what a commit would hold, or what a restore of paths changes.

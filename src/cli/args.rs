@@ -55,6 +55,12 @@ pub(crate) enum Command {
     Undo(Undo),
     /// Take the pending request back
     Cancel,
+    /// Look the store through and repair it
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Say that the booted root came up well, or that the next boot shall go back
+    #[command(subcommand)]
+    Mark(MarkCommand),
     /// Show or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -226,6 +232,40 @@ pub(crate) enum Now {
     Reboot,
     // Userspace only.
     SoftReboot,
+}
+
+/// Commands about the store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Find what is damaged, missing or in the way, and say what can be done about it
+    Check(CheckStore),
+}
+
+/// Arguments of `store check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckStore {
+    /// Repair what can be proved; nothing is deleted
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: only say what it would do
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// How the booted root is marked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum MarkCommand {
+    /// It came up well: what counts its boots begins anew
+    Good {
+        /// Delete what was bad before, and is kept for a look at it
+        #[arg(long)]
+        forget: bool,
+    },
+    /// It is bad: the next boot goes back to what was good, to the baseline or to the image
+    Bad {
+        /// Why, for the record; everybody can read it: at most 128 bytes
+        reason: Option<String>,
+    },
 }
 
 /// Commands about the configuration.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate};
 
-use super::answer::{Changes, Losses, Requested, Steps, Taken, Touched};
+use super::answer::{Changes, Losses, Marks, Requested, Steps, Taken, Touched};
 use super::args::Arguments;
 
 fn docs() -> PathBuf {
@@ -60,13 +60,17 @@ fn the_man_page_explains_every_key() {
 
 #[test]
 fn the_man_page_explains_the_json() {
-    use crate::status::{Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage};
+    use crate::status::report::{Found, StoreReport};
+    use crate::status::{
+        Health, Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage,
+    };
     let overlay = OverlayStatus {
         snapshots: vec![Snapshot::default()],
         undo: Some(Undo::default()),
         upper: Some(Usage::default()),
         pending: Some(Pending::default()),
         last: Some(Outcome::default()),
+        health: Some(Health::default()),
         ..OverlayStatus::default()
     };
     let status = Status { store: Some(StoreStatus::default()), overlays: vec![overlay], ..Status::default() };
@@ -80,6 +84,8 @@ fn the_man_page_explains_the_json() {
         serde_json::to_value(Taken::default()),
         serde_json::to_value(Changes::default()),
         serde_json::to_value(Touched::default()),
+        serde_json::to_value(StoreReport { findings: vec![Found::default()], ..StoreReport::default() }),
+        serde_json::to_value(Marks::default()),
     ];
     for answer in answers {
         names(&answer.unwrap(), &mut |name| {
@@ -112,7 +118,17 @@ fn the_catalog_explains_every_message() {
         ERASURE_COMPLETE,
         REQUEST_CANCELLED,
         BOOTED_DEGRADED,
+        LAYER_LOST,
+        STATE_TROUBLE,
+        STATE_WELL,
+        SPACE_LOW,
+        SPACE_ENOUGH,
         CLEANUP_FINISHED,
+        STORE_REPAIRED,
+        MARKED_GOOD,
+        MARKED_BAD,
+        WENT_BACK,
+        NOTHING_BELOW,
     ] {
         assert!(catalog.contains(&format!("-- {id}\n")), "{id} is not in the catalog");
         assert!(page.contains(id), "overlayd.8 does not list {id}");

@@ -8,6 +8,7 @@ mod ask;
 mod configure;
 mod format;
 mod loss;
+mod mark;
 mod monitor;
 mod output;
 mod page;
@@ -20,6 +21,7 @@ mod snapshot;
 mod snapshots;
 mod source;
 mod status;
+mod store;
 mod worker;
 
 use std::process::ExitCode;
@@ -58,6 +60,8 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
         Command::Undo(undo) => restore::undo(arguments, undo, output),
         Command::Reset(reset) => reset::reset(arguments, reset, output),
         Command::Cancel => reset::cancel(arguments, output),
+        Command::Store(command) => store::store(arguments, command, output),
+        Command::Mark(command) => mark::mark(arguments, command, output),
         Command::Config(ConfigCommand::Show { root }) => configure::show(root, output),
         Command::Config(ConfigCommand::Check { root }) => configure::check(root, output),
         Command::Monitor => monitor::monitor(output),

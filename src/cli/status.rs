@@ -6,7 +6,7 @@ use super::format::{bytes, count, percent, plain, when};
 use super::output::{Paint, Tone};
 use super::page::{Page, columns, or};
 use crate::operation::erase::ERASING;
-use crate::status::{Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
+use crate::status::{Health, Outcome, OverlayStatus, Pending, Status, StoreStatus, Usage};
 
 /// So many kept files are named, and patterns.
 const NAMED: usize = 4;
@@ -71,6 +71,9 @@ impl Page {
             self.field("Undo", &format!("to generation {generation}, kept {until}until space is needed"));
         }
         self.last(overlay.last.as_ref(), now);
+        if let Some(health) = &overlay.health {
+            self.health(health);
+        }
         if overlay.trash > 0 {
             self.field(
                 "Trash",
@@ -182,6 +185,28 @@ impl Page {
         }
     }
 
+    fn health(&mut self, health: &Health) {
+        let (tone, text) = match health.state.as_str() {
+            "good" => (Tone::Good, "good".to_owned()),
+            "pending" => {
+                (Tone::Notice, format!("boot {} of {}, not marked good yet", health.boots, health.tries))
+            }
+            "bad" => {
+                let next = health.next.as_deref().unwrap_or("what was before");
+                (Tone::Bad, format!("bad: the next boot goes back to {next}"))
+            }
+            "failed" => {
+                (Tone::Bad, "boots do not come up, and there is nothing left to go back to".to_owned())
+            }
+            _ => (Tone::Notice, "off: boots are not counted".to_owned()),
+        };
+        let text = self.paint.tone(tone, &text);
+        self.field("Health", &text);
+        for (generation, why) in &health.bad {
+            self.continued(&format!("generation {generation} is bad: {}", plain(why)));
+        }
+    }
+
     fn problems(&mut self, problems: &[String]) {
         if problems.is_empty() {
             return;
@@ -217,6 +242,7 @@ fn action(overlay: &OverlayStatus, pending: &Pending) -> String {
         ("snapshot", Some(id), _) => format!("snapshot {id} is made"),
         ("undo", _, Some(generation)) => format!("undo, back to generation {generation},"),
         (action, Some(id), _) => format!("{action} of snapshot {}", title(overlay, id)),
+        ("restore", None, _) => "restore of the bare image".to_owned(),
         (action, ..) => action.to_owned(),
     }
 }
@@ -228,7 +254,8 @@ fn last(outcome: &Outcome, now: u64) -> String {
         (_, Some(from)) => format!(", from generation {from} to {}", outcome.to_generation),
         (_, None) => format!(", to generation {}", outcome.to_generation),
     };
-    let why = outcome.message.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    let why = outcome.message.as_ref().or(outcome.reason.as_ref());
+    let why = why.map_or_else(String::new, |why| format!(": {}", plain(why)));
     let snapshot = outcome.snapshot.map_or_else(String::new, |id| format!(" on snapshot {id}"));
     let snapshot = if moved.is_empty() { String::new() } else { snapshot };
     let action = if outcome.action == "reset" { reset(&outcome.level) } else { &outcome.action };

@@ -165,6 +165,54 @@ fn each_request_that_waits_is_named() {
 }
 
 #[test]
+fn the_health_of_the_boots() {
+    let health = |state: &str| Health { state: state.into(), boots: 2, tries: 3, ..Health::default() };
+    let cases = [
+        (health("good"), "good\n"),
+        (health("pending"), "boot 2 of 3, not marked good yet\n"),
+        (
+            Health { next: Some("the bare image".into()), ..health("bad") },
+            "bad: the next boot goes back to the bare image\n",
+        ),
+        (health("failed"), "boots do not come up, and there is nothing left to go back to\n"),
+        (health("off"), "off: boots are not counted\n"),
+        (
+            Health { bad: [(2, "no\u{1b} sound".into())].into(), ..health("good") },
+            "good\n             generation 2 is bad: no\\u{1b} sound\n",
+        ),
+    ];
+    for (health, expected) in cases {
+        let mut status = healthy();
+        status.overlays[0].health = Some(health);
+        let text = render(&status, NOW, Paint(false));
+        assert!(text.contains(&format!("     Health: {expected}")), "{text}");
+    }
+}
+
+#[test]
+fn what_was_done_without_a_person_says_why() {
+    let mut status = healthy();
+    status.overlays[0].last = Some(Outcome {
+        action: "restore".into(),
+        requested_by: "overlayd".into(),
+        via: Some("health".into()),
+        executed_at: NOW,
+        result: "done".into(),
+        reason: Some("3 boots did not complete".into()),
+        from_generation: Some(2),
+        to_generation: 3,
+        ..Outcome::default()
+    });
+    status.overlays[0].pending = Some(Pending { action: "restore".into(), ..Pending::default() });
+    let text = render(&status, NOW, Paint(false));
+    assert!(
+        text.contains(", from generation 2 to 3, asked by overlayd, through health: 3 boots did"),
+        "{text}"
+    );
+    assert!(text.contains("    Pending: restore of the bare image at the next boot\n"), "{text}");
+}
+
+#[test]
 fn a_request_that_failed_says_why() {
     let mut status = healthy();
     status.overlays[0].last = Some(Outcome {

@@ -5,18 +5,21 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use super::agent::Agent;
-use super::answer::{Changes, Losses, Requested, Steps, Taken};
+use super::answer::{Changes, Losses, Marks, Requested, Steps, Taken};
 use super::args::{Arguments, Now};
 use super::output::Output;
 use super::progress::Meter;
 use crate::dbus::client::{Client, Taking, When};
 use crate::error::{Error, Kind, Result};
 use crate::operation::erase;
+use crate::operation::health::{self, Mark};
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
-use crate::operation::{self, Asked, Planned, Site, commit, losing, restore, snapshot};
+use crate::operation::{self, Asked, Planned, Site, check, commit, losing, restore, snapshot};
+use crate::plan::execute::ROOT;
 use crate::plan::request::Resetting;
+use crate::status::report::StoreReport;
 use crate::sys::user;
 
 /// Something to go back to.
@@ -220,6 +223,34 @@ impl<'a> Worker<'a> {
             }
         }
         .map_err(|error| remains(told(error), "what was restored until then stays; the same again goes on"))
+    }
+
+    /// Looks the store through, and repairs what can be proved if told to.
+    pub(crate) fn check_store(&self, repair: bool) -> Result<StoreReport> {
+        match &self.place {
+            Place::Bus { client, .. } => client.check_store(repair),
+            Place::Store { site, asked } => match repair {
+                true => check::repair(&site.store, asked),
+                false => check::check(&site.store, asked),
+            }
+            .map(|checked| StoreReport::new(&checked)),
+        }
+        .map_err(told)
+    }
+
+    /// Marks the booted root.
+    pub(crate) fn mark(&self, mark: &Mark) -> Result<Marks> {
+        match &self.place {
+            Place::Bus { client, .. } => client.mark(mark).and_then(|()| {
+                let root = client.status()?.overlays.into_iter().find(|o| o.name == ROOT).unwrap_or_default();
+                let next = root.health.and_then(|health| health.next);
+                Ok(Marks::new(mark, root.generation.unwrap_or_default(), next))
+            }),
+            Place::Store { site, asked } => health::mark(site, mark, asked)
+                .map(|done| Marks::new(mark, done.generation, done.next))
+                .inspect(|_| self.clean().unwrap_or_default()),
+        }
+        .map_err(told)
     }
 
     /// Deletes a snapshot.

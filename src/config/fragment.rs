@@ -54,7 +54,12 @@ pub fn parse(name: &Path, text: &str, problems: &mut Vec<Problem>) -> Vec<Entry>
     }
     let known = reader.problems.len();
     reader.table("", table.get_ref());
-    reader.problems[known..].sort_by_key(|p| p.place.line);
+    // By line. They are few, and a sort of the library would be four kilobytes of early boot.
+    for at in known..reader.problems.len() {
+        let line = reader.problems[at].place.line;
+        let before = reader.problems[known..at].iter().take_while(|p| p.place.line <= line).count();
+        reader.problems[known + before..=at].rotate_right(1);
+    }
     reader.entries
 }
 

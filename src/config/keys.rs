@@ -46,6 +46,7 @@ pub struct Key {
 
 const MODES: &[&str] = &["persistent", "volatile", "read-only", "off"];
 const FALLBACKS: &[&str] = &["volatile", "read-only", "fail"];
+const BASE_CHANGED: &[&str] = &["keep", "set-aside", "reset", "refuse", "merge"];
 const LEVELS: &[&str] = &["baseline", "factory", "wipe"];
 /// Filesystems that the store is tested on.
 pub const STATE_FSTYPES: &[&str] = &["auto", "ext4", "xfs", "btrfs"];
@@ -65,16 +66,19 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.mode", Kind::Choice(MODES), "persistent", "mode"),
     key("overlay.*.size", Kind::Size, "50%", "size"),
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
+    key("overlay.*.base-changed", Kind::Choice(BASE_CHANGED), "keep", "base-changed"),
     key("overlay.*.reset.undo", Kind::Undo, "7d", ""),
     key("overlay.*.reset.level", Kind::Choice(LEVELS), "factory", ""),
     key("overlay.*.reset.esp", Kind::Flag, "true", ""),
     key("overlay.*.reset.keep", Kind::Patterns, "", ""),
+    key("overlay.*.health.tries", Kind::Number, "3", "tries"),
     key("overlay.*.snapshots.limit", Kind::Number, "10", ""),
     key("overlay.*.snapshots.min-free", Kind::Percent, "10%", ""),
 ];
 
 /// Keys that have a meaning for the overlay `root` alone.
-const ROOT_ONLY: &[&str] = &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp"];
+const ROOT_ONLY: &[&str] =
+    &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp", "overlay.*.health.tries"];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'static str) -> Key {
     Key { name, kind, default, word }

@@ -73,7 +73,9 @@ pub fn load(root: &Path, cmdline: &str) -> Loaded {
     let mut merged = files::read_all(root, &mut Vec::new());
     merged.extend(files::read_keep_lists(root, &mut Vec::new()));
     let warnings = not_read_at_boot(&[own.as_slice(), &lists].concat(), &merged);
-    Loaded { warnings, ..merge(&own, &lists, cmdline, problems) }
+    let mut loaded = merge(&own, &lists, cmdline, problems);
+    loaded.warnings.extend(warnings);
+    loaded
 }
 
 /// Policy belongs to the image: files that only the merged tree has, or has otherwise, have no effect at boot.
@@ -115,7 +117,7 @@ fn merge(files: &[File], lists: &[File], cmdline: &str, mut problems: Vec<Proble
     let mut config = settings::build(&entries, &mut problems);
     let mut values = shown(&entries, &config);
     values.extend(kept::add(&mut config, lists, &mut problems));
-    Loaded { values, config, problems, warnings: Vec::new() }
+    Loaded { values, config, problems, warnings: settings::warnings(&entries) }
 }
 
 fn shown(entries: &BTreeMap<String, Entry>, config: &Config) -> Vec<Shown> {
@@ -197,6 +199,19 @@ mod tests {
             (list.value.as_str(), list.source.as_str()),
             ("[\"/etc/machine-id\", \"/srv/data/x*\"]", "/l/10-a.conf")
         );
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_warned_about_with_its_place() {
+        let files = [file("/a", "[overlay.root]\nbase-changed = \"merge\"\n")];
+        let loaded = merge(&files, &[], "", Vec::new());
+        assert_eq!(loaded.problems, []);
+        assert!(
+            loaded.warnings[0].starts_with("/a:2: overlay.root.base-changed: \"merge\""),
+            "{:?}",
+            loaded.warnings
+        );
+        assert!(merge(&[], &[], "overlayd.base-changed=set-aside", Vec::new()).warnings.is_empty());
     }
 
     #[test]

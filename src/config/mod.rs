@@ -14,5 +14,5 @@ pub mod values;
 
 pub use load::{Loaded, Problem, Shown, load};
 pub use others::names as names_of;
-pub use settings::{Config, Fallback, Format, Fsck, Mode, Overlay, Retention, State, Undo};
+pub use settings::{BaseChanged, Config, Fallback, Format, Fsck, Mode, Overlay, Retention, State, Undo};
 pub use values::Size;

@@ -16,7 +16,7 @@ const OWN: &str = "/run/overlayd";
 
 /// Checks each overlay but the root: its target, its mode, and the keys that mean nothing for it.
 pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems: &mut Vec<Problem>) {
-    let mut targets: BTreeMap<&Path, &str> = BTreeMap::new();
+    let mut targets: Vec<(&Path, &str)> = Vec::new();
     for (name, overlay) in config.overlays.iter().filter(|(name, _)| *name != "root") {
         let key = |last: &str| format!("overlay.{name}.{last}");
         let mut problem = |key: &str, text: &str| problems.push(problem_with(entries, key, text));
@@ -30,9 +30,10 @@ pub(super) fn check(entries: &BTreeMap<String, Entry>, config: &Config, problems
             Some(entry) => {
                 if let Some(why) = bad_target(&entry.value) {
                     problem(&target, &why);
-                } else if let Some(other) = targets.insert(&overlay.target, name) {
+                } else if let Some((_, other)) = targets.iter().find(|(known, _)| *known == overlay.target) {
                     problem(&target, &format!("the overlay \"{other}\" has the same target"));
                 }
+                targets.push((&overlay.target, name));
             }
         }
         let apart = |pattern: &&Pattern| !pattern.is_below(names(&overlay.target));

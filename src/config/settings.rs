@@ -70,6 +70,8 @@ pub struct Overlay {
     pub size: Size,
     /// What to mount when the mode can not be had.
     pub fallback: Fallback,
+    /// What to do with a generation that was made on another base.
+    pub base_changed: BaseChanged,
     /// How long the generation that a reset or a restore left can be gone back to.
     pub undo: Undo,
     /// How far a reset goes that was asked for by something that can not say how far.
@@ -78,6 +80,8 @@ pub struct Overlay {
     pub esp: bool,
     /// What a reset keeps, by full path in the booted system. In their order, those of `keep.d` first.
     pub keep: Vec<Pattern>,
+    /// After so many boots of a generation that did not complete the next one goes back; 0: none is counted.
+    pub tries: u64,
     /// How many snapshots are kept.
     pub snapshots: Retention,
 }
@@ -139,6 +143,20 @@ pub enum Fallback {
     Fail,
 }
 
+/// What a boot does on another base than the one that the live generation was made on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BaseChanged {
+    /// It is mounted as it is, and the status says so.
+    #[default]
+    Keep,
+    /// A generation of this base is mounted: the one there was, or a new one. The other waits for its base.
+    SetAside,
+    /// As after `overlayctl reset`.
+    Reset,
+    /// It is not mounted: the fallback is.
+    Refuse,
+}
+
 /// When to check the state filesystem before it is mounted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fsck {
@@ -181,8 +199,11 @@ pub fn build(entries: &BTreeMap<String, Entry>, problems: &mut Vec<Problem>) -> 
         key_file: Some(PathBuf::from(word("state.key-file"))).filter(|p| !p.as_os_str().is_empty()),
     };
     let named = entries.keys().filter_map(|key| Some(key.strip_prefix("overlay.")?.split_once('.')?.0));
-    let overlays: BTreeMap<String, Overlay> =
-        named.chain([ROOT]).map(|name| (name.to_owned(), overlay(entries, name))).collect();
+    let mut overlays: BTreeMap<String, Overlay> = BTreeMap::new();
+    for name in named.chain([ROOT]) {
+        // Not `collect`, which sorts first: four kilobytes of early boot.
+        overlays.insert(name.to_owned(), overlay(entries, name));
+    }
     let config = Config { state, overlays };
     check_combinations(entries, &config.state, config.root(), problems);
     others::check(entries, &config, problems);
@@ -200,15 +221,31 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
             "fail" => Fallback::Fail,
             _ => Fallback::Volatile,
         },
+        base_changed: match get("base-changed") {
+            "set-aside" => BaseChanged::SetAside,
+            "reset" => BaseChanged::Reset,
+            "refuse" => BaseChanged::Refuse,
+            _ => BaseChanged::Keep,
+        },
         undo: values::parse_undo(get("reset.undo")).unwrap_or(Undo::Always),
         level: Level::of(get("reset.level")).unwrap_or(Level::Factory),
         esp: get("reset.esp") == "true",
         keep: values::parse_patterns(get("reset.keep")).unwrap_or_default(),
+        tries: get("health.tries").parse().unwrap_or_default(),
         snapshots: Retention {
             limit: get("snapshots.limit").parse().unwrap_or_default(),
             min_free: values::parse_percent(get("snapshots.min-free")).unwrap_or_default(),
         },
     }
+}
+
+/// What is possible, but not what one may think.
+pub(super) fn warnings(entries: &BTreeMap<String, Entry>) -> Vec<String> {
+    let merged = entries.values().filter(|e| e.key.ends_with(".base-changed") && e.value == "merge");
+    let text = |e: &Entry| {
+        format!("{}: {}: \"merge\" is not there yet, and does what \"keep\" does", e.origin, e.key)
+    };
+    merged.map(text).collect()
 }
 
 /// A problem with `key`, at the place where it was set.

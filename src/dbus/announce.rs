@@ -15,7 +15,7 @@ use super::caller::Caller;
 use super::core::{Core, find};
 use super::errors::{BusError, BusResult, name_of};
 use super::jobs::Job;
-use super::manager::{ManagerObjectSignals, factory_reset_state, reset_is_secure};
+use super::manager::{ManagerObjectSignals, factory_reset_state, health_state, reset_is_secure, tries_left};
 use super::overlay::OverlayObject;
 use super::snapshot::SnapshotObject;
 use super::{JOB, MANAGER, OVERLAY, ROOT, SNAPSHOT, job, paths};
@@ -52,6 +52,8 @@ pub(super) async fn difference(
         HashMap::from([
             ("FactoryResetState", Variant::from(factory_reset_state(status))),
             ("ResetIsSecure", Variant::from(reset_is_secure(status))),
+            ("HealthState", Variant::from(health_state(status))),
+            ("TriesLeft", Variant::from(tries_left(status))),
         ])
     };
     properties(bus, &root_path(), MANAGER, changed(&state(before), state(now))).await
@@ -189,6 +191,7 @@ fn values(overlay: &OverlayStatus) -> Values {
         ("PendingSince", Variant::from(pending.requested_at)),
         ("Degraded", Variant::from(overlay.degraded.is_some())),
         ("DegradedReason", Variant::from(overlay.degraded.clone().unwrap_or_default())),
+        ("Space", Variant::from(overlay.space.clone())),
     ])
 }
 

@@ -20,6 +20,10 @@ pub(super) const DELETE_SNAPSHOT: &str = "org.overlayd1.delete-snapshot";
 pub(super) const COMMIT: &str = "org.overlayd1.commit";
 /// Going back: to a snapshot, to the generation before, or single paths.
 pub(super) const RESTORE: &str = "org.overlayd1.restore";
+/// What is wrong with the store, put right as far as it can be proved.
+pub(super) const REPAIR_STORE: &str = "org.overlayd1.repair-store";
+/// The booted root is good, or bad.
+pub(super) const MARK_BOOT: &str = "org.overlayd1.mark-boot";
 /// Names of files that were changed.
 pub(super) const READ_CHANGES: &str = "org.overlayd1.read-changes";
 

@@ -5,8 +5,10 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::core::Places;
+use crate::config::Mode;
 use crate::handoff::{self, Handoff};
 use crate::logging::message_id;
+use crate::plan::{execute, health};
 use crate::store::records::{Action, OutcomeRecord};
 use crate::store::{Layout, read};
 
@@ -24,6 +26,7 @@ pub(super) fn tell(places: &Places) {
 }
 
 fn tell_now(handoff: &Handoff, store: Option<&Path>) {
+    nothing_below(handoff);
     for (overlay, state) in &handoff.overlay {
         let outcome = store.and_then(|store| read::outcome(&Layout::new(store), overlay));
         match outcome.filter(|outcome| outcome.boot == handoff.boot_id) {
@@ -31,21 +34,44 @@ fn tell_now(handoff: &Handoff, store: Option<&Path>) {
             Some(outcome) => failed(overlay, &outcome),
             None => {}
         }
-        if let Some(reason) = &state.reason {
-            tracing::warn!(
+        match &state.reason {
+            // A fallback of a volatile overlay is volatile, too.
+            Some(reason) if state.mode == Mode::Persistent => tracing::error!(
+                message_id = message_id::LAYER_LOST,
+                overlay,
+                reason,
+                "overlay `{overlay}`: {reason}"
+            ),
+            Some(reason) => tracing::warn!(
                 message_id = message_id::BOOTED_DEGRADED,
                 overlay,
                 mode = state.mode.word(),
                 configured = state.configured.word(),
                 reason,
                 "overlay `{overlay}` is not in its configured mode: {reason}"
-            );
+            ),
+            None => {}
         }
+    }
+}
+
+/// Nothing more happens by itself: somebody has to know.
+fn nothing_below(handoff: &Handoff) {
+    let told = handoff.problems.iter().find(|problem| problem.contains(health::NOTHING_BELOW));
+    if let Some(reason) = told {
+        tracing::error!(
+            message_id = message_id::NOTHING_BELOW,
+            operation = "health",
+            overlay = execute::ROOT,
+            reason,
+            "boots do not come up: {reason}"
+        );
     }
 }
 
 fn executed(overlay: &str, outcome: &OutcomeRecord) {
     let message_id = match outcome.action {
+        _ if by_itself(outcome) => message_id::WENT_BACK,
         Action::Reset => message_id::RESET_EXECUTED,
         Action::Restore => message_id::RESTORE_EXECUTED,
         Action::Undo => message_id::UNDO_EXECUTED,
@@ -59,6 +85,7 @@ fn executed(overlay: &str, outcome: &OutcomeRecord) {
         request = outcome.request,
         by = outcome.requested_by,
         via = outcome.via,
+        reason = outcome.reason,
         level = level(outcome),
         generation = outcome.to_generation,
         from_generation = outcome.from_generation,
@@ -69,6 +96,11 @@ fn executed(overlay: &str, outcome: &OutcomeRecord) {
     if outcome.kept_count.is_some_and(|count| count > 0) || !outcome.unmatched.is_empty() {
         kept(overlay, outcome);
     }
+}
+
+/// Whether boots that did not come up are why.
+fn by_itself(outcome: &OutcomeRecord) -> bool {
+    outcome.reason.is_some() && outcome.via.as_deref() == Some(health::VIA)
 }
 
 /// How far a reset went; nothing for what is none.

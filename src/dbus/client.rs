@@ -17,10 +17,12 @@ use super::errors::from_bus;
 use super::event::{self, Event};
 use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, SNAPSHOT, flags, paths, wait};
 use crate::error::{Error, Kind, Result};
+use crate::operation::health::Mark;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::plan::request::Resetting;
 use crate::status::Status;
+use crate::status::report::StoreReport;
 
 /// When a reset, a restore or an undo takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,8 +91,7 @@ impl Client {
     /// Everything.
     pub fn status(&self) -> Result<Status> {
         let json: String = zbus::block_on(self.call(ROOT, MANAGER, "Describe", &0u64))?;
-        serde_json::from_str(&json)
-            .map_err(|e| Error::new(Kind::Failed, format!("failed to read overlayd's answer: {e}")))
+        serde_json::from_str(&json).map_err(unreadable)
     }
 
     /// Asks for a reset and waits until it is written down.
@@ -188,9 +189,42 @@ impl Client {
         })
     }
 
+    /// Looks the store through, and repairs what can be proved if told to.
+    pub fn check_store(&self, repair: bool) -> Result<StoreReport> {
+        let flags = if repair { flags::REPAIR } else { 0 };
+        let path = paths::manager();
+        let done = zbus::block_on(self.job(&path, MANAGER, "CheckStore", &flags, &mut follow::ignore))?;
+        let number = |name: &str| done.numbers.get(name).copied().unwrap_or_default();
+        let flag = |name: &str| done.flags.get(name).copied().unwrap_or_default();
+        let lines = done.lists.get("findings").into_iter().flatten();
+        let findings = lines.map(|line| serde_json::from_str(line)).collect::<Result<_, _>>();
+        Ok(StoreReport {
+            sound: flag("sound"),
+            faults: number("faults"),
+            repairable: number("repairable"),
+            notes: number("notes"),
+            repaired: number("repaired"),
+            findings: findings.map_err(unreadable)?,
+            complete: flag("complete"),
+        })
+    }
+
     /// Stops a job. Whoever waits for it gets [`Kind::Canceled`].
     pub fn cancel_job(&self, id: u64) -> Result<()> {
         zbus::block_on(self.call(paths::job(id).as_str(), JOB, "Cancel", &0u64))
+    }
+
+    /// Marks the booted root good or bad.
+    pub fn mark(&self, mark: &Mark) -> Result<()> {
+        zbus::block_on(async {
+            match mark {
+                Mark::Good { forget } => {
+                    let flags = if *forget { flags::FORGET } else { 0 };
+                    self.call(ROOT, MANAGER, "MarkGood", &flags).await
+                }
+                Mark::Bad { reason } => self.call(ROOT, MANAGER, "MarkBad", &(reason, 0u64)).await,
+            }
+        })
     }
 
     /// Takes the pending request back.
@@ -289,6 +323,10 @@ fn owner_rule() -> zbus::Result<MatchRule<'static>> {
         .member("NameOwnerChanged")
         .add_arg(NAME)
         .build()
+}
+
+fn unreadable(error: serde_json::Error) -> Error {
+    Error::new(Kind::Failed, format!("failed to read overlayd's answer: {error}"))
 }
 
 fn unreachable(error: zbus::Error) -> Error {

@@ -154,6 +154,9 @@ impl Daemon {
         if !Arc::ptr_eq(&now, &self.told) {
             let before = std::mem::replace(&mut self.told, now.clone());
             note(announce::difference(&self.core, &self.bus, &before, &now).await);
+            if now.is_short() && !before.is_short() {
+                self.clean_up().await;
+            }
         }
     }
 
@@ -191,13 +194,14 @@ impl Daemon {
         }
     }
 
-    /// Starts the job that deletes what lies in the trash, and ends resets whose erasure was interrupted.
+    /// Starts the job that makes room where it is short, deletes what lies in the trash, and ends resets whose erasure was interrupted.
     async fn clean_up(&self) {
         let writable = self.told.store.as_ref().is_some_and(|s| !s.read_only);
         let erasing = |o: &OverlayStatus| {
             o.last.as_ref().is_some_and(|last| last.erasure.as_deref() == Some(erase::ERASING))
         };
-        if self.stopping || !writable || !self.told.overlays.iter().any(|o| o.trash > 0 || erasing(o)) {
+        let wanted = self.told.is_short() || self.told.overlays.iter().any(|o| o.trash > 0 || erasing(o));
+        if self.stopping || !writable || !wanted {
             return;
         }
         let by = Initiator { uid: 0, name: "overlayd".to_owned() };

@@ -10,12 +10,16 @@ pub(super) const SOFT_REBOOT: u64 = 1;
 pub(super) const QUIESCED: u64 = 1;
 /// Of `Reset`, `Restore` and `Undo`: at once, by a reboot.
 pub(super) const REBOOT: u64 = 2;
+/// Of `CheckStore`: what can be proved is repaired.
+pub(super) const REPAIR: u64 = 1;
 /// Of everything that can be shown first.
 pub(super) const DRY_RUN: u64 = 4;
 /// Of `Restore`: the paths come from the base.
 pub(super) const FROM_BASE: u64 = 8;
 /// Of `Reset`: what the configuration keeps is not kept.
 pub(super) const DROP_KEPT: u64 = 8;
+/// Delete what was bad before.
+pub(super) const FORGET: u64 = 1;
 
 /// When a reset takes effect, or whether it is only shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,15 @@ pub(super) enum Taking {
     Quiesced,
     /// Not at all: what it would hold is reported.
     DryRun,
+}
+
+/// What `CheckStore` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Checking {
+    /// It tells what is wrong, and what a repair would do.
+    Look,
+    /// It repairs.
+    Repair,
 }
 
 /// What `Restore` is about.
@@ -95,6 +108,12 @@ pub(super) fn commit(flags: u64) -> BusResult<Taking> {
     }
 }
 
+/// For `CheckStore`: 1 repair, 4 dry run of it.
+pub(super) fn check(flags: u64) -> BusResult<Checking> {
+    known(flags, REPAIR | DRY_RUN)?;
+    Ok(if flags == REPAIR { Checking::Repair } else { Checking::Look })
+}
+
 /// For `Restore`: as [`effect`], and 8 from the base.
 pub(super) fn restore(flags: u64) -> BusResult<(Effect, Source)> {
     known(flags, SOFT_REBOOT | REBOOT | DRY_RUN | FROM_BASE)?;
@@ -106,6 +125,12 @@ pub(super) fn restore(flags: u64) -> BusResult<(Effect, Source)> {
 pub(super) fn reset(flags: u64) -> BusResult<(Effect, bool)> {
     known(flags, SOFT_REBOOT | REBOOT | DRY_RUN | DROP_KEPT)?;
     Ok((effect(flags & !DROP_KEPT)?, flags & DROP_KEPT != 0))
+}
+
+/// Of `MarkGood`: whether what was bad before is deleted.
+pub(super) fn mark(flags: u64) -> BusResult<bool> {
+    known(flags, FORGET)?;
+    Ok(flags & FORGET != 0)
 }
 
 fn known(flags: u64, known: u64) -> BusResult<()> {
@@ -151,10 +176,19 @@ mod tests {
         assert!(snapshot(4).is_err() && snapshot(2).is_err());
         assert_eq!(commit(4).unwrap(), Taking::DryRun);
         assert!(commit(5).is_err() && commit(2).is_err());
+        assert_eq!(check(1).unwrap(), Checking::Repair);
+        assert!([0, 4, 5].iter().all(|flags| check(*flags).unwrap() == Checking::Look));
+        assert!(check(2).is_err() && check(8).is_err());
         assert_eq!(restore(12).unwrap(), (Effect::DryRun, Source::Base));
         assert_eq!(restore(2).unwrap(), (Effect::Reboot, Source::Snapshot));
         assert!(restore(16).is_err() && restore(6).is_err());
         assert_eq!(restore(1).unwrap(), (Effect::SoftReboot, Source::Snapshot));
+    }
+
+    #[test]
+    fn a_mark_may_forget() {
+        assert!(mark(1).unwrap() && !mark(0).unwrap());
+        assert!(mark(2).is_err());
     }
 
     #[test]

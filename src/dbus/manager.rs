@@ -12,9 +12,11 @@ use super::caller::Caller;
 use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult as Result, name_of};
 use super::request::{self, Call, Pretext};
+use super::task::Work;
 use super::{announce, flags, paths};
 use crate::error::Kind;
 use crate::operation::erase::ERASING;
+use crate::operation::health::Mark;
 use crate::status::Status;
 
 /// The overlay that a factory reset is about.
@@ -134,6 +136,39 @@ impl ManagerObject {
         Call { core: &self.core, bus, header: &header }.cancel(MACHINE, Pretext::FactoryReset, flags).await
     }
 
+    #[zbus(out_args("id", "job"))]
+    async fn check_store(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(u64, OwnedObjectPath)> {
+        let work = Work::Check(flags::check(flags)?);
+        Call { core: &self.core, bus, header: &header }.job("", work).await
+    }
+
+    async fn mark_good(
+        &self,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        let mark = Mark::Good { forget: flags::mark(flags)? };
+        Call { core: &self.core, bus, header: &header }.mark(MACHINE, mark).await
+    }
+
+    async fn mark_bad(
+        &self,
+        reason: &str,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<()> {
+        flags::none(flags)?;
+        let mark = Mark::Bad { reason: reason.to_owned() };
+        Call { core: &self.core, bus, header: &header }.mark(MACHINE, mark).await
+    }
+
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
@@ -152,6 +187,16 @@ impl ManagerObject {
     #[zbus(property)]
     async fn reset_is_secure(&self) -> String {
         reset_is_secure(&*self.core.status().await)
+    }
+
+    #[zbus(property)]
+    async fn health_state(&self) -> String {
+        health_state(&*self.core.status().await)
+    }
+
+    #[zbus(property)]
+    async fn tries_left(&self) -> u64 {
+        tries_left(&*self.core.status().await)
     }
 
     #[zbus(signal)]
@@ -215,6 +260,16 @@ pub(super) fn factory_reset_state(status: &Status) -> &'static str {
 pub(super) fn reset_is_secure(status: &Status) -> String {
     let last = find(status, MACHINE).last.and_then(|last| last.secure);
     last.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Whether the boots of the root come up.
+pub(super) fn health_state(status: &Status) -> String {
+    find(status, MACHINE).health.map_or_else(|| "off".to_owned(), |health| health.state)
+}
+
+/// So many boots may still fail.
+pub(super) fn tries_left(status: &Status) -> u64 {
+    find(status, MACHINE).health.map_or(0, |health| health.tries_left)
 }
 
 #[cfg(test)]

@@ -209,6 +209,11 @@ impl OverlayObject {
         self.now().await.degraded.unwrap_or_default()
     }
 
+    #[zbus(property)]
+    async fn space(&self) -> String {
+        self.now().await.space
+    }
+
     #[zbus(property(emits_changed_signal = "false"))]
     async fn soft_reboot_capable(&self, #[zbus(connection)] bus: &Connection) -> bool {
         request::is_soft_rebootable(&self.now().await) && reboot::require_soft(bus).await.is_ok()

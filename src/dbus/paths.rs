@@ -4,6 +4,11 @@ use zbus::OwnedObjectPath;
 
 use super::ROOT;
 
+/// `/org/overlayd1`.
+pub(super) fn manager() -> OwnedObjectPath {
+    path(ROOT.to_owned())
+}
+
 /// `/org/overlayd1/overlay/<name escaped>`.
 pub(super) fn overlay(name: &str) -> OwnedObjectPath {
     path(format!("{ROOT}/overlay/{}", escape(name)))

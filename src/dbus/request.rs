@@ -9,7 +9,7 @@ use zbus::message::Header;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, OwnedObjectPath};
 
-use super::authority::{self, COMMIT, CREATE_SNAPSHOT, FACTORY_RESET, RESET, RESTORE};
+use super::authority::{self, COMMIT, CREATE_SNAPSHOT, FACTORY_RESET, MARK_BOOT, RESET, RESTORE};
 use super::caller::Caller;
 use super::core::{Core, Depth, find};
 use super::errors::{BusError, BusResult};
@@ -21,7 +21,9 @@ use super::reboot::{self, Boot};
 use super::task::{Lane, Work};
 use super::{ROOT, arguments, paths};
 use crate::error::{Error, Kind};
-use crate::operation::{self, Site};
+use crate::logging::message_id;
+use crate::operation::health::{self, Mark, Marked};
+use crate::operation::{self, Asked, Site};
 use crate::plan::request::Resetting;
 use crate::status::{OverlayStatus, Pending};
 use crate::store::records::Level;
@@ -106,6 +108,22 @@ impl Call<'_> {
     }
 
     /// Takes the pending request of an overlay back: for those who may ask for it.
+    pub(super) async fn mark(&self, overlay: &str, mark: Mark) -> BusResult<()> {
+        let _call = self.core.enter();
+        let about = [("overlay", overlay.to_owned()), ("mark", mark.word().to_owned())];
+        let caller = self.authorised(&[MARK_BOOT], &about).await?;
+        self.core.status().await;
+        let (site, by) = (self.core.site()?, caller.initiator().name);
+        let asked = Asked { by: format!("{by} via D-Bus"), via: None };
+        let before = Instant::now();
+        let (marked, mark) =
+            zruntime::unblock(move || health::mark(&site, &mark, &asked).map(|marked| (marked, mark)))
+                .await?;
+        tell_mark(overlay, &mark, &marked, &by);
+        self.core.look(Depth::Quick, Some(before)).await;
+        Ok(())
+    }
+
     pub(super) async fn cancel(&self, overlay: &str, pretext: Pretext, flags: u64) -> BusResult<()> {
         let _call = self.core.enter();
         flags::none(flags)?;
@@ -173,6 +191,33 @@ fn action_of(pending: Option<&Pending>) -> &'static str {
         Some(("snapshot", true)) => COMMIT,
         Some(("snapshot", false)) => CREATE_SNAPSHOT,
         _ => RESET,
+    }
+}
+
+fn tell_mark(overlay: &str, mark: &Mark, marked: &Marked, by: &str) {
+    if marked.was && marked.forgotten.is_empty() {
+        return;
+    }
+    let generation = marked.generation;
+    match mark {
+        Mark::Good { .. } => tracing::info!(
+            message_id = message_id::MARKED_GOOD,
+            operation = "mark",
+            overlay,
+            generation,
+            by,
+            "generation marked good"
+        ),
+        Mark::Bad { reason } => tracing::warn!(
+            message_id = message_id::MARKED_BAD,
+            operation = "mark",
+            overlay,
+            generation,
+            by,
+            reason,
+            next = marked.next.as_deref().unwrap_or("nothing: everything was tried"),
+            "generation marked bad"
+        ),
     }
 }
 

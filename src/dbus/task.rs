@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::authority::{
-    COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, FACTORY_RESET, READ_CHANGES, RESET, RESTORE,
+    COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, FACTORY_RESET, READ_CHANGES, REPAIR_STORE, RESET, RESTORE,
 };
-use super::flags::{Effect, Taking};
+use super::flags::{Checking, Effect, Taking};
 use super::reboot::Boot;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
@@ -38,6 +38,8 @@ pub(super) enum Work {
     Delete(u64),
     /// Deletes what lies in the trash.
     Cleanup,
+    /// Looks the whole store through, or repairs it, too.
+    Check(Checking),
 }
 
 /// What a job needs for itself: of each, one at a time on an overlay.
@@ -63,13 +65,15 @@ impl Work {
             Work::Undo(_) => "undo",
             Work::Delete(_) => "delete",
             Work::Cleanup => "cleanup",
+            Work::Check(_) => "check",
         }
     }
 
     /// What it needs for itself.
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Work::Cleanup => Lane::Free,
+            Work::Cleanup | Work::Check(Checking::Look) => Lane::Free,
+            Work::Check(Checking::Repair) => Lane::Content,
             Work::Reset { effect, .. } | Work::Restore(_, effect) | Work::Undo(effect) => match effect {
                 Effect::DryRun => Lane::Free,
                 Effect::NextBoot | Effect::Reboot | Effect::SoftReboot => Lane::Request,
@@ -122,6 +126,8 @@ impl Work {
             Work::Restore(..) | Work::Paths(..) | Work::Undo(_) => &[RESTORE],
             Work::Delete(_) => &[DELETE_SNAPSHOT],
             Work::Cleanup => &[],
+            Work::Check(Checking::Look) => &[REPAIR_STORE, READ_CHANGES],
+            Work::Check(Checking::Repair) => &[REPAIR_STORE],
         }
     }
 
@@ -139,7 +145,7 @@ impl Work {
                 };
                 about.extend([("snapshot", snapshot), ("paths", paths.len().to_string())]);
             }
-            Work::Snapshot(..) | Work::Undo(_) | Work::Cleanup => {}
+            Work::Snapshot(..) | Work::Undo(_) | Work::Cleanup | Work::Check(_) => {}
         }
         about
     }

@@ -1,5 +1,6 @@
 //! What jobs do, each on a thread of its own: one operation, and reports about it. No bus here.
 
+mod check;
 mod requests;
 mod snapshots;
 
@@ -17,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layer::Progress;
 use crate::logging::message_id;
 use crate::operation::erase::{self, Cleaned, Stage};
-use crate::operation::{Asked, Site};
+use crate::operation::{Asked, Site, room};
 use crate::sys::process;
 
 /// Progress is not reported more often than this.
@@ -54,6 +55,7 @@ fn run(core: &Arc<Core>, job: &Job) -> Result<Ended> {
     let at = At { core, job, site: &site };
     let details = match &job.work {
         Work::Cleanup => return cleanup(&at),
+        Work::Check(checking) => check::check(&at, *checking)?,
         Work::Reset { wanted, effect: Effect::DryRun, .. } => requests::preview_reset(&at, wanted)?,
         Work::Reset { wanted, via, .. } => requests::reset(&at, wanted, via.as_deref())?,
         Work::Restore(id, Effect::DryRun) => requests::preview_restore(&at, *id)?,
@@ -138,9 +140,31 @@ fn bounded(mut list: Vec<String>, complete: bool) -> (Vec<String>, bool) {
     (list, complete)
 }
 
+/// Lets go what may go where space is short.
+fn make_room(at: &At<'_>) -> Result<()> {
+    if at.core.seen().is_none_or(|status| !status.is_short()) {
+        return Ok(());
+    }
+    for (overlay, removed) in room::make(at.site, &mut at.on_progress("deleting"))? {
+        for snapshot in removed {
+            tracing::info!(
+                message_id = message_id::SNAPSHOT_DELETED,
+                operation = "cleanup",
+                overlay,
+                snapshot,
+                by = "overlayd",
+                "snapshot deleted: space is short"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Deletes at the lowest priority. Cut short, it goes on the next time.
 fn cleanup(at: &At<'_>) -> Result<Ended> {
     process::set_idle_priority();
+    // What can not go must not keep the trash from going.
+    make_room(at).unwrap_or_else(|e| tracing::warn!(operation = "cleanup", "failed to make room: {e}"));
     let trees = at.core.seen().map_or(0, |s| s.overlays.iter().map(|o| o.trash).sum::<u64>()).max(1);
     let mut told = Instant::now();
     let cleaned = erase::clean(&at.site.store, &mut |stage| {

@@ -17,6 +17,8 @@ pub enum Task {
         /// The verb.
         verb: String,
     },
+    /// One pass of that. In a process of its own: a device that hangs must not hold PID 1.
+    Unmount,
     /// Mount an overlay that is not the root.
     Mount {
         /// Its name.
@@ -77,6 +79,7 @@ pub fn parse(arguments: &[String]) -> Result<Task, String> {
         ["boot", ..] => Err("boot needs --sysroot and an absolute path".to_owned()),
         ["nextroot"] => Ok(Task::NextRoot),
         ["shutdown", ..] => Ok(shutdown(rest.get(1).copied())),
+        ["unmount"] => Ok(Task::Unmount),
         ["factory-reset"] => Ok(Task::FactoryReset),
         ["--help" | "-h" | "help"] => Ok(Task::Help),
         ["--version" | "-V"] => Ok(Task::Version),

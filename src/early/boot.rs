@@ -4,16 +4,19 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::other_base;
 use super::state::{self, Brought, Need};
 use super::triggers::Triggers;
 use crate::config::{self, Config, Mode};
 use crate::error::{Error, Result};
+use crate::exec;
 use crate::exec::mounts::{self, Places};
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
 use crate::keep::{self, Selection};
-use crate::observe;
-use crate::plan::Step;
+use crate::motd;
+use crate::observe::{self, Moment};
 use crate::plan::boot::{self, BootPlan, Disk, Facts};
+use crate::plan::{Step, health};
 use crate::store::lock::StoreLock;
 use crate::store::read;
 use crate::sys::block::Paths;
@@ -29,7 +32,11 @@ pub fn run(sysroot: &Path) -> Result<()> {
         return Ok(());
     }
     let command_line = observe::kernel_command_line();
-    let loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
+    let mut loaded = config::load::load_at_boot(Path::new("/"), sysroot, &command_line);
+    if let Some(root) = loaded.config.overlays.get_mut("root").filter(|_| !observe::marks_good(sysroot)) {
+        // Every boot would be one that did not come up.
+        root.tries = 0;
+    }
     let config_problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let mut facts = Facts {
         name: "root".to_owned(),
@@ -47,8 +54,12 @@ pub fn run(sysroot: &Path) -> Result<()> {
     let mut brought =
         state::bring_up_at_boot(&loaded.config, need, &facts.base, sysroot, &state_at, &Paths::default());
     let triggers = Triggers::new(&loaded.config, &command_line, &facts.now, sysroot, &run);
-    let unsettled = triggers.obey(&mut brought);
+    let obeyed = triggers.obey(&mut brought);
     state::wipe_if_asked(&loaded.config, &facts.base, sysroot, &state_at, &facts.now, &mut brought);
+    if config_problems.is_empty() && !obeyed.skips {
+        ask_for_this_base(&loaded.config, &facts, &mut brought);
+        go_back_if_ill(&loaded.config, &facts.now, &mut brought);
+    }
     // Only now: what asks for a reset is read, and keeps what the configuration says.
     facts.kept = kept(&loaded.config, &brought.disk);
     let places = Places {
@@ -61,15 +72,20 @@ pub fn run(sysroot: &Path) -> Result<()> {
         },
         base_device: facts.base.device.is_some().then_some(facts.base.number),
     };
-    let done = carry_out(&loaded.config, &config_problems, &facts, &brought.disk, &places);
-    if let (Some(layout), true, true) = (&places.layout, unsettled, done.is_ok()) {
+    let planned = match obeyed.skips {
+        true => Ok(boot::without_upper(loaded.config.root(), &facts)),
+        false => boot::root(&loaded.config, &config_problems, &facts, &brought.disk),
+    };
+    let done = planned.and_then(|plan| carry_out(&loaded.config, &facts, plan, &places));
+    if let (Some(layout), true, true) = (&places.layout, obeyed.unsettled, done.is_ok()) {
         brought.problems.extend(triggers.settle(layout));
     }
     if mountinfo::at(&mountinfo::read().unwrap_or_default(), &state_at).is_some() {
         // Only the store stays visible; the overlay keeps the filesystem itself.
         mount::detach(&state_at).unwrap_or_else(|e| tracing::warn!("{e}"));
     }
-    let (plan, problems) = done?;
+    let (mut plan, problems) = done?;
+    plan.reason = brought.loss(&plan).or(plan.reason);
     let took = started.elapsed().saturating_sub(brought.waited);
     let mut handoff = handoff(&loaded.config, &facts, plan, brought, problems, took);
     name_visible_paths(&mut handoff, &places);
@@ -77,7 +93,32 @@ pub fn run(sysroot: &Path) -> Result<()> {
     want_cleanup(&handoff);
     // The overlay is mounted: a report that can not be written must not stop the boot.
     handoff::save(handoff_path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
+    greet(&handoff);
     Ok(())
+}
+
+/// Where the base changed, and the configuration says what to do then.
+fn ask_for_this_base(config: &Config, facts: &Facts, brought: &mut Brought) {
+    let Disk::Mounted { layout, store, .. } = &mut brought.disk else { return };
+    let Some(Ok(view)) = store else { return };
+    match other_base::ask(layout, view, config.root(), facts) {
+        Ok(true) => *store = Some(read::load(layout)),
+        Ok(false) => {}
+        Err(e) => brought.problems.push(format!("base-changed could not be followed: {e}")),
+    }
+}
+
+/// Writes the request to go back, if too many boots did not come up. What can not be written must not stop this one.
+fn go_back_if_ill(config: &Config, now: &Moment, brought: &mut Brought) {
+    let Disk::Mounted { layout, store: store @ Some(Ok(_)), .. } = &mut brought.disk else { return };
+    let Some(Ok(view)) = store else { return };
+    let steps = health::decide(view, config.root(), now);
+    if steps.is_empty() {
+        return;
+    }
+    let done = StoreLock::exclusive(layout).and_then(|_lock| exec::store::run(layout, &steps));
+    done.unwrap_or_else(|e| brought.problems.push(e.context("the machine does not go back").to_string()));
+    *store = Some(read::load(layout));
 }
 
 /// What the pending reset keeps.
@@ -109,12 +150,10 @@ fn need(config: &Config, problems: &[String]) -> Need {
 /// The plan, or the fallback, or at the very least the base as it is.
 fn carry_out(
     config: &Config,
-    config_problems: &[String],
     facts: &Facts,
-    disk: &Disk,
+    plan: BootPlan,
     places: &Places,
 ) -> Result<(BootPlan, Vec<String>)> {
-    let plan = boot::root(config, config_problems, facts, disk)?;
     let degraded = plan.reason.is_some();
     let failed = match execute(&plan, places) {
         Ok(problems) if degraded => return Ok(with_store((plan, problems), places)),
@@ -149,7 +188,7 @@ fn instead(
 ) -> Option<BootPlan> {
     let layout = places.layout.as_ref().filter(|_| plan.executes.is_some())?;
     let (view, space) = (read::load(layout).ok()?, observe::space(layout.root()).ok()?);
-    boot::instead(plan, config.root().undo, facts, &view, &space, failed)
+    boot::instead(plan, config.root(), facts, &view, &space, failed)
 }
 
 /// In the fallback the store is shown nevertheless: whoever repairs the machine needs it.
@@ -222,12 +261,20 @@ fn report(handoff: &Handoff) {
     for (name, overlay) in &handoff.overlay {
         let (mode, took) = (overlay.mode.word(), handoff.took_ms);
         match &overlay.reason {
+            Some(reason) if overlay.mode == overlay.configured => {
+                tracing::error!("overlay {name} is {mode}, but {reason}")
+            }
             Some(reason) => {
                 tracing::error!("overlay {name} is {mode}, not {}: {reason}", overlay.configured.word())
             }
             None => tracing::info!("overlay {name} is {mode}, after {took} ms"),
         }
     }
+}
+
+/// What everybody is told who logs in, also where the daemon never starts.
+pub(super) fn greet(handoff: &Handoff) {
+    motd::write(Path::new(motd::PATH), &motd::of_boot(handoff)).unwrap_or_else(|e| tracing::warn!("{e}"));
 }
 
 /// The flag for the unit that deletes the trash and reports, once the system is up.

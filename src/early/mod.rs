@@ -5,6 +5,7 @@ pub mod boot;
 pub mod factory_reset;
 pub mod mount;
 pub mod nextroot;
+mod other_base;
 pub mod shutdown;
 pub mod state;
 pub mod triggers;

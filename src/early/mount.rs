@@ -7,8 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::boot;
 use super::state::{self, Need};
+use super::{boot, other_base};
 use crate::config::{self, Config, Mode, State};
 use crate::error::{Error, Kind, Result};
 use crate::exec::mounts::{self, Places};
@@ -170,9 +170,12 @@ fn mount(
     let store = Path::new(handoff::RUN_STORE);
     mount::restrict(store, false)?;
     let layout = Layout::new(store);
-    let view = read::load(&layout)?;
+    let mut view = read::load(&layout)?;
+    if other_base::ask(&layout, &view, overlay, facts)? {
+        view = read::load(&layout)?;
+    }
     facts.kept = keep::select::pending(&layout, &view, &facts.name, overlay).transpose();
-    let plan = plan::mount::overlay(overlay.undo, facts, &view, &observe::space(store)?)?;
+    let plan = plan::mount::overlay(overlay, facts, &view, &observe::space(store)?)?;
     mounts::run(places, &[Step::ExposeBase(base_at.clone())])?;
     refuse_second_mount(places, &plan)?;
     let problems = mounts::run(places, &plan.steps)?;

@@ -64,7 +64,7 @@ pub fn run() -> Result<()> {
     let planned = |view: &StoreView| {
         let kept = keep::select::pending(&layout, view, &facts.name, loaded.config.root()).transpose();
         let facts = Facts { kept, ..facts.clone() };
-        nextroot::root(loaded.config.root().undo, &facts, view, &observe::space(store)?, &handoff)
+        nextroot::root(loaded.config.root(), &facts, view, &observe::space(store)?, &handoff)
     };
     // Asked before anything is touched, too: an error must leave no trace.
     planned(&read::load(&layout)?)?;
@@ -72,6 +72,7 @@ pub fn run() -> Result<()> {
     let handoff = told(handoff, &facts, plan, problems);
     want_cleanup(&handoff);
     handoff::save(path, &handoff).unwrap_or_else(|e| tracing::error!("{e}"));
+    boot::greet(&handoff);
     Ok(())
 }
 
@@ -121,6 +122,7 @@ fn told(mut handoff: Handoff, facts: &Facts, plan: BootPlan, problems: Vec<Strin
         root.generation = plan.generation;
         root.snapshot = plan.snapshot;
         root.options = plan.options;
+        root.reason = plan.reason;
         root.executed = plan.executes;
     }
     handoff

@@ -9,7 +9,8 @@ use crate::error::{Error, Kind, Result};
 use crate::exec::{self, luks};
 use crate::handoff::HandoffState;
 use crate::observe::{self, Base, Moment};
-use crate::plan::boot::Disk;
+use crate::plan::boot::{BootPlan, Disk};
+use crate::plan::lost::{self, Traces};
 use crate::plan::state::check_own;
 use crate::plan::{self, Step};
 use crate::store::{Layout, read};
@@ -30,6 +31,16 @@ pub struct Brought {
     pub problems: Vec<String>,
     /// Id of the request by which the device was wiped.
     pub wiped: Option<String>,
+    /// What tells of a store that is gone.
+    pub traces: Traces,
+}
+
+impl Brought {
+    /// Why the boot is degraded by a loss, although it has its mode, or what is to be added to why it has not.
+    pub fn loss(&self, plan: &BootPlan) -> Option<String> {
+        let Disk::Mounted { store, .. } = &self.disk else { return None };
+        lost::told(self.traces, store.as_ref(), &self.state.as_ref()?.device, plan)
+    }
 }
 
 /// Whether the boot can do without.
@@ -135,6 +146,7 @@ fn brought(
         waited: Duration::ZERO,
         problems: Vec::new(),
         wiped: None,
+        traces: Traces::default(),
     };
     let Some(spec) = state.device.as_ref().filter(|_| need != Need::Nothing) else { return brought };
     let way = Way { state, spec, base, sysroot, at };
@@ -190,6 +202,7 @@ fn bring_back(way: &Way<'_>, device: &Path, brought: &mut Brought) -> Result<Dis
     let node = unlocked(way, device)?;
     let facts = observe::device(&node, state, base)?;
     let steps = plan::state::prepare(state, &facts)?;
+    let was_ours = observe::was_ours(&facts);
     brought.problems.extend(exec::disk::run(&steps, at, state.fsck_timeout)?);
     let fstype = steps.iter().find_map(|s| match s {
         Step::MountState { fstype, .. } => Some(fstype.clone()),
@@ -204,7 +217,11 @@ fn bring_back(way: &Way<'_>, device: &Path, brought: &mut Brought) -> Result<Dis
         path: state.path.display().to_string(),
     });
     let layout = Layout::new(at.join(&state.path));
-    let store = if read::exists(&layout)? { Some(read::load(&layout)) } else { None };
+    let mut store = if read::exists(&layout)? { Some(read::load(&layout)) } else { None };
+    brought.traces = observe::traces(at, &layout, was_ours);
+    if let Some(lost) = lost::missing(brought.traces, store.as_ref(), &node.display().to_string()) {
+        store = Some(Err(lost));
+    }
     Ok(Disk::Mounted { space: observe::space(at)?, layout, store })
 }
 

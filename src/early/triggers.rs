@@ -72,14 +72,14 @@ impl<'a> Triggers<'a> {
         }
     }
 
-    /// Obeys what is found; the disk's view of the store is the one afterwards. True if the store is yet to be made:
-    /// then [`Triggers::settle`] has to follow once it is.
-    pub fn obey(&self, brought: &mut Brought) -> bool {
+    /// Obeys what is found; the disk's view of the store is the one afterwards.
+    pub fn obey(&self, brought: &mut Brought) -> Obeyed {
         let problems = &mut brought.problems;
         problems.extend(self.words.problems.iter().cloned());
         let mut wait = |why: &str| {
-            problems.extend(self.words.triggers.iter().map(|t| format!("{} waits: {why}", t.source)));
-            false
+            let resets = self.words.triggers.iter().filter(|t| t.source != Source::Skip);
+            problems.extend(resets.map(|t| format!("{} waits: {why}", t.source)));
+            Obeyed::default()
         };
         let Disk::Mounted { layout, store, .. } = &mut brought.disk else {
             return wait("there is no store that could be reset");
@@ -87,12 +87,13 @@ impl<'a> Triggers<'a> {
         let view = match store {
             Some(Ok(view)) if view.overlays.contains_key("root") => view,
             Some(Err(_)) => return wait("the store can not be read"),
-            _ => return true,
+            _ => return Obeyed { unsettled: true, ..Obeyed::default() },
         };
         let carried_out = Found::look(self).carry_out(layout, view, trigger::decide);
-        problems.extend(carried_out.unwrap_or_else(|e| vec![e.to_string()]));
+        let (told, skips) = carried_out.unwrap_or_else(|e| (vec![e.to_string()], false));
+        problems.extend(told);
         *store = Some(read::load(layout));
-        false
+        Obeyed { unsettled: false, skips }
     }
 
     /// Spends what is found, where the boot has just made the store. What could not be done is returned.
@@ -100,10 +101,20 @@ impl<'a> Triggers<'a> {
         let settled = match read::exists(layout) {
             Ok(false) => Ok(Vec::new()),
             _ => read::load(layout)
-                .and_then(|view| Found::look(self).carry_out(layout, &view, trigger::settle)),
+                .and_then(|view| Found::look(self).carry_out(layout, &view, trigger::settle))
+                .map(|(told, _)| told),
         };
         settled.unwrap_or_else(|e| vec![e.to_string()])
     }
+}
+
+/// What is left to be done about what was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Obeyed {
+    /// The store is yet to be made: then [`Triggers::settle`] has to follow once it is.
+    pub unsettled: bool,
+    /// This boot goes without the upper.
+    pub skips: bool,
 }
 
 /// What was found, and what is needed to take it away again.
@@ -198,13 +209,13 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// Decides and carries it out. What can not be removed must not fire: it would do so at every boot.
+    /// Decides and carries it out; says what is not obeyed, and whether the boot goes without the upper. What can not be removed must not fire: it would do so at every boot.
     fn carry_out(
         mut self,
         layout: &Layout,
         view: &StoreView,
         decide: fn(&[Trigger], &Scene<'_>) -> Decision,
-    ) -> Result<Vec<String>> {
+    ) -> Result<(Vec<String>, bool)> {
         let mut problems = std::mem::take(&mut self.problems);
         let read = atomic::read_optional(&layout.tokens()).map_err(|e| e.to_string());
         let marks = read.and_then(|text| trigger::marks(&text.unwrap_or_default()));
@@ -217,12 +228,12 @@ impl<'a> Found<'a> {
         let decision = decide(&self.triggers, &Scene { view, marks: marks.as_deref(), level, mode, now });
         problems.extend(decision.problems.iter().cloned());
         if decision.steps.is_empty() && decision.spent.is_empty() {
-            return Ok(problems);
+            return Ok((problems, false));
         }
         let _lock = StoreLock::exclusive(layout)?;
         if let Err(e) = exec::store::run(layout, &decision.steps) {
             exec::store::run(layout, &decision.withdraw)?;
-            return Err(e.context("a reset is not carried out"));
+            return Err(e.context("what was asked for is not carried out"));
         }
         for source in &decision.spent {
             if let Err(e) = self.remove(source) {
@@ -235,7 +246,7 @@ impl<'a> Found<'a> {
         if let Some(source) = &decision.fires {
             tracing::info!("a reset was asked for by {source}");
         }
-        Ok(problems)
+        Ok((problems, decision.skips))
     }
 
     /// Removes what asked, durably, where it does not stay as a word that is remembered.

@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{host, store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::Step;
 use crate::store::Layout;
 use crate::sys::mount::{self, FsContext};
@@ -51,7 +51,19 @@ pub fn run(places: &Places, steps: &[Step]) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for step in steps {
         let of_store = match &places.layout {
-            Some(layout) => store::apply(layout, step)?,
+            Some(layout) => match store::apply(layout, step) {
+                // A boot that is not counted is better than none.
+                Err(e) if matches!(step, Step::CountBoot(..)) => {
+                    problems.push(e.context("this boot is not counted").to_string());
+                    true
+                }
+                // What is set aside for a full disk is worth less than the overlay.
+                Err(e) if matches!(step, Step::FillReserve(_)) => {
+                    problems.push(e.to_string());
+                    true
+                }
+                done => done?,
+            },
             None => false,
         };
         if !of_store {
@@ -116,8 +128,7 @@ fn mount_overlay(places: &Places, overlay: &Overlay, submounts: &[PathBuf]) -> R
         })
         .collect::<Result<Vec<(PathBuf, OwnedFd)>>>()?;
     let scratch = places.scratch("scratch");
-    let beside = overlay.upper.with_file_name("probe");
-    let tried = probe::layers(&places.scratch("probe"), &beside, &overlay.work, &overlay.options, &scratch)?;
+    let (tried, renewed) = try_layers(places, overlay, &scratch)?;
     probe::clean(&overlay.upper)?;
     if let Some(base) = overlay.lowers.first() {
         rootdir::adopt(base, &overlay.upper)?;
@@ -131,7 +142,24 @@ fn mount_overlay(places: &Places, overlay: &Overlay, submounts: &[PathBuf]) -> R
         mount::attach(tree, &target)?;
     }
     let full = tried == Verdict::Full || verdict == Verdict::Full;
-    Ok(full.then(|| "the state filesystem is full: nothing more can be written".to_owned()))
+    let full = full.then(|| "the state filesystem is full: nothing more can be written".to_owned());
+    Ok(full.or(renewed))
+}
+
+/// Tries the layers; where they do not work, once more with a new work directory. Returns what was wrong with the old one.
+fn try_layers(places: &Places, overlay: &Overlay, scratch: &Path) -> Result<(Verdict, Option<String>)> {
+    let (lower, beside) = (places.scratch("probe"), overlay.upper.with_file_name("probe"));
+    let layers = || probe::layers(&lower, &beside, &overlay.work, &overlay.options, scratch);
+    let first = match layers() {
+        Ok(verdict) => return Ok((verdict, None)),
+        Err(first) => first,
+    };
+    match probe::renew_work(&overlay.work) {
+        Ok(()) => {}
+        Err(e) if e.kind() == Kind::StoreDamaged => return Err(e),
+        Err(_) => return Err(first),
+    }
+    Ok((layers()?, Some(format!("the work directory was made anew: {first}"))))
 }
 
 /// The store alone becomes visible; the rest of the state filesystem does not.

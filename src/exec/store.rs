@@ -34,6 +34,7 @@ pub fn apply(layout: &Layout, step: &Step) -> Result<bool> {
         }
         Step::DiscardSnapshot(overlay, name) => write::discard_snapshot(layout, overlay, name)?,
         Step::RememberTriggers(marks) => write::remember_triggers(layout, marks)?,
+        Step::CountBoot(overlay, record) => write::write_health(layout, overlay, record)?,
         Step::WriteRequest(overlay, record) => write::write_request(layout, overlay, record)?,
         Step::WriteOutcome(overlay, record) => write::write_outcome(layout, overlay, record)?,
         Step::Discard(overlay, name) => write::discard(layout, overlay, name)?,

@@ -222,7 +222,11 @@ impl Copier<'_> {
             let Some(value) = self.reader.get(from, name).map_err(failed)? else { continue };
             if name == PROTATTR {
                 // The kernel reads it in an upper alone.
-                marks.extend(value.iter().filter(|_| layer == 0));
+                for letter in value.iter().filter(|_| layer == 0) {
+                    if !marks.contains(letter) {
+                        marks.push(*letter);
+                    }
+                }
                 continue;
             }
             match to.set(name, value) {
@@ -230,8 +234,6 @@ impl Copier<'_> {
                 set => set.map_err(failed)?,
             }
         }
-        marks.sort_unstable();
-        marks.dedup();
         if marks.is_empty() { Ok(()) } else { to.set(PROTATTR, &marks).map_err(failed) }
     }
 

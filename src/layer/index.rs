@@ -160,10 +160,30 @@ pub(super) struct Remembered<'a> {
     entries: Vec<(&'a [u8], Thing)>,
 }
 
+/// Whether the file at `path` is an index, of whatever source, and whole.
+pub fn is_whole(path: &Path) -> bool {
+    let Some(bytes) = read(path) else { return false };
+    source_of(&bytes).is_some_and(|source| Index::parse(bytes, &source).is_some())
+}
+
+/// The content of a regular file; of anything else reading may have no end.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    path.symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+    std::fs::read(path).ok()
+}
+
+/// The source that the header names.
+fn source_of(bytes: &[u8]) -> Option<String> {
+    let mut rest = Cursor(bytes);
+    rest.take(MAGIC.len() + 12)?;
+    let length = u16::from_le_bytes(rest.take(2)?.try_into().ok()?);
+    String::from_utf8(rest.take(length.into())?.to_vec()).ok()
+}
+
 impl Index {
     /// Reads the index at `path`, if it is whole and about `source`.
     pub(super) fn load(path: &Path, source: &str) -> Option<Index> {
-        Index::parse(std::fs::read(path).ok()?, source)
+        Index::parse(read(path)?, source)
     }
 
     fn parse(bytes: Vec<u8>, source: &str) -> Option<Index> {

@@ -22,6 +22,29 @@ mod walk;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+/// For the fuzz targets alone: how attributes are taken apart.
+#[cfg(fuzzing)]
+pub mod fuzzed {
+    use std::ffi::CStr;
+
+    use super::attributes::{self, Fate};
+
+    /// The names in a list as the kernel gives it.
+    pub fn names(list: &[u8]) -> Vec<&CStr> {
+        attributes::names(list).collect()
+    }
+
+    /// Whether an attribute of this name makes a layer depend on another.
+    pub fn is_refused(name: &CStr) -> bool {
+        attributes::fate(name) == Fate::Refused
+    }
+
+    /// Whether it is copied.
+    pub fn travels(name: &CStr) -> bool {
+        attributes::fate(name) == Fate::Travels
+    }
+}
+
 pub(crate) use attributes::{Fate, OPAQUE, PROTATTR, WHITEOUT, fate, names};
 #[cfg(feature = "host")]
 pub use build::{build, estimate};

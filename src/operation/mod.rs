@@ -3,6 +3,8 @@
 //! The daemon and `overlayctl --store` both call these; they hold no policy of their own.
 
 #[cfg(feature = "host")]
+pub mod check;
+#[cfg(feature = "host")]
 pub mod commit;
 #[cfg(feature = "host")]
 mod compare;
@@ -12,6 +14,8 @@ mod draft;
 pub mod erase;
 #[cfg(feature = "host")]
 mod ground;
+#[cfg(feature = "host")]
+pub mod health;
 #[cfg(feature = "host")]
 mod listing;
 #[cfg(feature = "host")]
@@ -26,6 +30,8 @@ mod paths;
 pub mod restore;
 #[cfg(feature = "host")]
 mod retention;
+#[cfg(feature = "host")]
+pub mod room;
 #[cfg(feature = "host")]
 mod selection;
 #[cfg(feature = "host")]
@@ -105,7 +111,7 @@ pub fn preview_reset(site: &Site, overlay: &str, wanted: &Resetting, asked: &Ask
     let scene = plan::execute::Scene {
         base: &base,
         now: &now,
-        undo: policy.undo,
+        keeping: plan::retain::Keeping::of(&policy),
         scarce: false,
         kept: kept.as_ref().map(Ok),
     };

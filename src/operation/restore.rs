@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use super::live::{self, Live};
 use super::{Asked, Planned, Site, is_volatile, open, paths as single, policy, refuse_in_memory, warnings};
-use crate::error::Result;
+use crate::config::BaseChanged;
+use crate::error::{Error, Kind, Result};
 use crate::layer::OnProgress;
 use crate::plan::execute::{self, Scene};
+use crate::plan::retain::Keeping;
 use crate::plan::{Step, request as ask};
 use crate::store::lock::StoreLock;
 use crate::store::records::{Action, RequestRecord};
@@ -127,7 +129,31 @@ fn plan(site: &Site, view: &StoreView, overlay: &str, id: u64, asked: &Asked) ->
 }
 
 fn plan_undo(site: &Site, view: &StoreView, overlay: &str, asked: &Asked) -> Result<Planned> {
-    ask::undo(view, overlay, policy(site, overlay).undo, asked, &observe::moment())
+    let policy = policy(site, overlay);
+    let planned = ask::undo(view, overlay, policy.undo, asked, &observe::moment())?;
+    match site.handoff {
+        Some(_) if policy.base_changed != BaseChanged::Keep => {
+            refuse_other_base(site, view, overlay, &planned.request)?;
+        }
+        _ => {}
+    }
+    Ok(planned)
+}
+
+/// What the next boot would not go to, or the one after it would leave again.
+fn refuse_other_base(site: &Site, view: &StoreView, overlay: &str, request: &RequestRecord) -> Result<()> {
+    let state = live::state(site, view, overlay)?;
+    let target = request.generation.and_then(|number| state.generations.get(&number));
+    let (Some(Ok(record)), Ok(live)) = (target.map(|found| &found.record), live::find(site, &state, overlay))
+    else {
+        return Ok(());
+    };
+    if record.base == live.base {
+        return Ok(());
+    }
+    let (number, made_on, base) = (record.number, &record.base, &live.base);
+    let what = format!("generation {number} was made on another base: {made_on}, not {base}");
+    Err(Error::new(Kind::BaseMismatch, what).remedy("boot that base, or set base-changed = \"keep\""))
 }
 
 /// The steps of the next boot; none if there is no request for it.
@@ -136,7 +162,13 @@ fn at_boot(site: &Site, view: &StoreView, overlay: &str, request: &RequestRecord
         return Ok(Vec::new());
     }
     let (base, now) = (observe::unknown_base(), observe::moment());
-    let scene = Scene { base: &base, now: &now, undo: policy(site, overlay).undo, scarce: false, kept: None };
+    let scene = Scene {
+        base: &base,
+        now: &now,
+        keeping: Keeping::of(&policy(site, overlay)),
+        scarce: false,
+        kept: None,
+    };
     let execution = execute::execution(view, overlay, request, &scene)?;
     Ok([execution.before, execution.after].concat())
 }

@@ -10,9 +10,9 @@ use super::{Site, empty_trash, open, policy};
 use crate::error::Result;
 use crate::layer::{OnProgress, Progress};
 use crate::observe;
-use crate::plan::retain;
+use crate::plan::retain::{self, Keeping};
 use crate::store::lock::StoreLock;
-use crate::store::{Layout, OverlayView, reserve, trash, write};
+use crate::store::{Layout, reserve, trash, write};
 use crate::sys::space::Space;
 
 /// Removes what `[overlay.NAME.snapshots]` says is too much, and returns which snapshots that were. The new one stays.
@@ -78,11 +78,15 @@ enum Gave {
     Nothing,
 }
 
-/// The generation that is kept for an undo gives way first, then the oldest snapshot.
+/// What is retained gives way first, then the oldest snapshot.
 fn give_way(site: &Site, scene: &Scene<'_>, new: u64) -> Result<Gave> {
     let _lock = StoreLock::exclusive(&scene.layout)?;
     let state = state_of(site, &open(&site.store)?, scene.overlay)?;
-    if let Some(number) = retained(&state, scene) {
+    let (mounted, keeping) = (
+        scene.live.as_ref().ok().and_then(|live| live.generation),
+        Keeping::of(&policy(site, scene.overlay)),
+    );
+    if let Some(number) = retain::next_to_go(&state, mounted, keeping, &observe::moment()) {
         write::discard(&scene.layout, scene.overlay, &number.to_string())?;
         return Ok(Gave::Generation);
     }
@@ -93,19 +97,6 @@ fn give_way(site: &Site, scene: &Scene<'_>, new: u64) -> Result<Gave> {
         }
         None => Ok(Gave::Nothing),
     }
-}
-
-/// A generation that is neither live nor asked for. What can not be read is no garbage.
-fn retained(state: &OverlayView, scene: &Scene<'_>) -> Option<u64> {
-    let current = state.current.as_ref().ok()?.as_ref()?;
-    let live = scene.live.as_ref().ok().and_then(|live| live.generation);
-    let wanted = match &state.request {
-        None => None,
-        Some(request) => request.as_ref().ok()?.generation,
-    };
-    let free = |n: &u64| n != current && Some(*n) != live && Some(*n) != wanted;
-    let sound = state.generations.iter().filter(|(_, g)| g.record.is_ok()).map(|(n, _)| *n);
-    sound.into_iter().find(free)
 }
 
 /// Deletes what lies in the trash; false if nothing lay there, or if it was stopped.

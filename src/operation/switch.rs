@@ -169,7 +169,7 @@ fn execute(site: &Site, overlay: &str, request: &str) -> Result<()> {
         new_uuid: String::new(),
         kept: keep::select::pending(&layout, &view, overlay, &policy).transpose(),
     };
-    let plan = plan::mount::request(policy.undo, &facts, &view, &observe::space(&site.store)?)?;
+    let plan = plan::mount::request(&policy, &facts, &view, &observe::space(&site.store)?)?;
     if plan.executes.as_deref() != Some(request) && plan.problems.is_empty() {
         return Err(Error::new(Kind::Failed, format!("the request for {overlay} is gone")));
     }

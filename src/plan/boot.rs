@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use super::execute::Scene;
 pub use super::persistent::instead;
 pub(super) use super::persistent::persistent;
-use super::{Step, execute, retain, state};
-use crate::config::{Config, Fallback, Mode, Overlay, Undo};
+use super::retain::{self, Keeping};
+use super::trigger::SKIP_WORD;
+use super::{Step, execute, state};
+use crate::config::{BaseChanged, Config, Fallback, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::keep::Selection;
 use crate::observe::{Base, Moment};
@@ -98,10 +100,8 @@ pub fn root(config: &Config, config_problems: &[String], facts: &Facts, disk: &D
             Disk::NotWanted => Ok(volatile(config.root(), facts, None)),
         },
         Mode::Persistent => match disk {
-            Disk::Mounted { store, space, .. } => {
-                persistent(config.root().undo, facts, store.as_ref(), space)
-                    .or_else(|e| fallback(config.root(), facts, &e.to_string()))
-            }
+            Disk::Mounted { store, space, .. } => persistent(config.root(), facts, store.as_ref(), space)
+                .or_else(|e| fallback(config.root(), facts, &e.to_string())),
             Disk::Unavailable(why) => fallback(config.root(), facts, &why.to_string()),
             Disk::NotWanted => fallback(config.root(), facts, "there is no state device"),
         },
@@ -116,6 +116,16 @@ pub fn fallback(overlay: &Overlay, facts: &Facts, reason: &str) -> Result<BootPl
         Fallback::Fail => {
             Err(Error::new(Kind::Refused, reason).remedy("boot stops here because fallback = \"fail\""))
         }
+    }
+}
+
+/// One boot without the upper, because the kernel command line says so: nothing of the store is mounted, whatever is wrong
+/// with it, and nothing is carried out.
+pub fn without_upper(overlay: &Overlay, facts: &Facts) -> BootPlan {
+    let reason = Some(format!("{SKIP_WORD} is on the kernel command line, for one boot"));
+    match overlay.fallback {
+        Fallback::ReadOnly => read_only(facts, reason),
+        Fallback::Volatile | Fallback::Fail => volatile(overlay, facts, reason),
     }
 }
 
@@ -168,7 +178,15 @@ fn on_baseline(
             if let Some(id) = plan.snapshot {
                 let record =
                     execute::usable(state, id).map_err(|e| e.context("the baseline is not usable"))?;
-                plan.problems.extend(base_changed(&format!("snapshot {id}"), &record.base, facts));
+                let changed = base_changed(&format!("snapshot {id}"), &record.base, facts);
+                match (changed, overlay.base_changed) {
+                    (Some(why), BaseChanged::Refuse) => return Err(Error::new(Kind::BaseMismatch, why)),
+                    (Some(why), BaseChanged::SetAside) => {
+                        plan.snapshot = None;
+                        plan.problems.push(format!("{why}: it waits for that"));
+                    }
+                    (changed, _) => plan.problems.extend(changed),
+                }
             }
             let left = retain::unfinished_snapshots(state, plan.snapshot).into_iter();
             after.extend(left.map(|dir| Step::DiscardSnapshot(facts.name.clone(), dir)));
@@ -199,7 +217,7 @@ fn execute_in_memory(
 ) -> Result<Vec<Step>> {
     let (Some(view), Some(request)) = (view, total_reset(view, state)) else { return Ok(Vec::new()) };
     let kept = facts.kept.as_ref().map(Result::as_ref);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: Undo::Never, scarce: true, kept };
+    let scene = Scene { base: &facts.base, now: &facts.now, keeping: Keeping::NOTHING, scarce: true, kept };
     if reserve::is_low(space) {
         plan.steps.push(Step::ReleaseReserve);
     }

@@ -5,9 +5,12 @@
 //! on the live generation, and only finishes: the request fires once (invariant 5). An undo makes no generation; it
 //! is done if the one it names is live.
 
+use std::path::Path;
+
 use super::erasure::{self, Erased, Erasure};
 use super::request::find;
-use super::{Refusal, Step, retain, sweep};
+use super::retain::{self, Keeping, Kept, Why};
+use super::{Refusal, Step, sweep};
 use crate::config::Undo;
 use crate::error::{Error, Kind, Result};
 use crate::keep::{Selection, Source};
@@ -26,8 +29,8 @@ pub struct Scene<'a> {
     pub base: &'a Base,
     /// Now.
     pub now: &'a Moment,
-    /// How long the generation that is left is retained.
-    pub undo: Undo,
+    /// How long the generation that is left is retained, and which others are.
+    pub keeping: Keeping,
     /// Whether space is needed: then nothing is retained.
     pub scarce: bool,
     /// What the reset keeps; see [`Facts::kept`](super::boot::Facts::kept).
@@ -75,9 +78,8 @@ pub fn execution(
         (None, Action::Undo) => back(overlay, state, request)?,
         (None, Action::Reset) => reset(overlay, state, request, scene)?,
         (None, Action::Restore) => {
-            let id = request.snapshot.ok_or_else(|| incomplete("snapshot"))?;
-            usable(state, id)?;
-            fresh(overlay, state, request, Some(id), None, scene)
+            request.snapshot.map_or(Ok(()), |id| usable(state, id).map(drop))?;
+            fresh(overlay, state, request, request.snapshot, None, scene)
         }
         (None, Action::Snapshot) => seal(overlay, state, request, scene)?,
     };
@@ -369,14 +371,10 @@ fn after(
         record = keeping_way_back(record, state);
     }
     record.snapshot = execution.snapshot;
-    let kept = match request.action {
-        _ if scene.scarce => None,
-        // A snapshot changes nothing that could be undone: the way back stays as it was.
-        Action::Snapshot => retain::undo_target(state, scene.undo, scene.now).ok(),
-        _ => from.filter(|_| !matches!(scene.undo, Undo::Never)),
-    };
+    let kept = kept(state, request, execution.number, from, scene);
     if request.action == Action::Reset {
-        let done = if kept.is_some() { Erased::Nothing } else { Erased::Deleted };
+        let is_kept = from.is_some_and(|from| kept.iter().any(|kept| kept.generation == from));
+        let done = if is_kept { Erased::Nothing } else { Erased::Deleted };
         let erasure = Erasure::of_files(request.level, done);
         let (secure, why) = erasure::verdict(&erasure);
         (record.secure, record.secure_why) = (Some(secure.to_owned()), Some(why.to_owned()));
@@ -386,10 +384,32 @@ fn after(
         steps.push(Step::PointBaseline(name(), execution.snapshot));
     }
     steps.push(Step::WriteOutcome(name(), record));
-    let reached = retain::Reached { live: execution.number, snapshot: execution.snapshot, kept };
+    let reached = retain::Reached { live: execution.number, snapshot: execution.snapshot, kept: &kept };
     steps.extend(retain::discards(overlay, state, reached));
     steps.push(Step::RemoveRequest(name()));
     Ok(steps)
+}
+
+/// What is retained besides the new live generation.
+fn kept(
+    state: &OverlayView,
+    request: &RequestRecord,
+    live: u64,
+    from: Option<u64>,
+    scene: &Scene<'_>,
+) -> Vec<Kept> {
+    let by_itself = request.reason.is_some();
+    let undo = match request.action {
+        // A snapshot changes nothing that could be undone: the way back stays as it was.
+        Action::Snapshot => retain::undo_target(state, scene.keeping.undo, scene.now).ok(),
+        _ => from.filter(|_| by_itself || !matches!(scene.keeping.undo, Undo::Never)),
+    };
+    let mut kept = retain::kept(state, live, undo, scene.keeping);
+    // What nobody gave up is not given up at once: each later boot gives way to a lack of space.
+    if scene.scarce && !by_itself {
+        kept.retain(|kept| kept.why == Why::Base);
+    }
+    kept
 }
 
 /// The end of a reset to the bare image: no baseline, the outcome, nothing but `live`, no request. What is in the trash
@@ -400,6 +420,11 @@ fn given_up(view: &StoreView, overlay: &str, live: Option<u64>, record: OutcomeR
         Step::PointBaseline(name(), None),
         Step::WriteOutcome(name(), OutcomeRecord { erasure: Some(ERASING.to_owned()), ..record }),
     ];
+    if live.is_none() {
+        // In memory there is no other to point at, and it would name what is gone.
+        let path = Path::new(overlay).join("current");
+        steps.push(Step::DiscardOther { overlay: overlay.to_owned(), path });
+    }
     steps.extend(sweep::discards(view, overlay, live));
     steps.push(Step::RemoveRequest(name()));
     steps
@@ -454,6 +479,7 @@ pub(super) fn outcome(request: &RequestRecord, from: Option<u64>, to: u64, now: 
         from_generation: from,
         to_generation: to,
         via: request.via.clone(),
+        reason: request.reason.clone(),
         level: request.level,
         ..OutcomeRecord::default()
     }

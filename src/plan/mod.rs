@@ -1,11 +1,16 @@
 //! Decisions: configuration, facts and the store go in, steps or a refusal come out. Pure: no I/O here, ever.
 
 pub mod boot;
+#[cfg(feature = "host")]
+pub mod check;
 pub mod efi;
 pub mod erasure;
 pub mod execute;
+pub mod health;
+pub mod lost;
 pub mod mount;
 pub mod nextroot;
+pub mod other_base;
 mod persistent;
 pub mod request;
 pub mod retain;

@@ -3,13 +3,13 @@
 
 use super::Step;
 use super::boot::{self, BootPlan, Facts};
-use crate::config::Undo;
+use crate::config::Overlay;
 use crate::error::{Error, Kind, Result};
 use crate::store::StoreView;
 use crate::sys::space::Space;
 
 /// The plan: make the overlay and its first generation, or execute its request, or go on with what is live; mount it.
-pub fn overlay(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Result<BootPlan> {
+pub fn overlay(config: &Overlay, facts: &Facts, view: &StoreView, space: &Space) -> Result<BootPlan> {
     if let Some(below) = facts.base.submounts.first() {
         return Err(Error::new(
             Kind::Refused,
@@ -17,15 +17,15 @@ pub fn overlay(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Re
         )
         .remedy("mount the overlay first, and then what belongs in it"));
     }
-    let mut plan = boot::persistent(undo, facts, Some(&Ok(view.clone())), space)?;
+    let mut plan = boot::persistent(config, facts, Some(&Ok(view.clone())), space)?;
     // The base's filesystem may be anybody's, its view is there already, and the store is guarded for the host.
     plan.steps.retain(|step| !step.is_for_a_boot());
     Ok(plan)
 }
 
 /// What executes the pending request of an overlay that is not mounted, so that the next mount finds it done.
-pub fn request(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Result<BootPlan> {
-    let mut plan = overlay(undo, facts, view, space)?;
+pub fn request(config: &Overlay, facts: &Facts, view: &StoreView, space: &Space) -> Result<BootPlan> {
+    let mut plan = overlay(config, facts, view, space)?;
     plan.steps.retain(|step| !matches!(step, Step::MountOverlay { .. }));
     Ok(plan)
 }
@@ -33,6 +33,7 @@ pub fn request(undo: Undo, facts: &Facts, view: &StoreView, space: &Space) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::observe::{Base, Moment};
     use crate::store::records::StoreRecord;
     use std::collections::BTreeMap;
@@ -54,7 +55,12 @@ mod tests {
         };
         let record = StoreRecord { format: 1, uuid: "u".into(), created: 0, features: Vec::new() };
         let view = StoreView { record, reserve: true, overlays: BTreeMap::new(), strange: Vec::new() };
-        overlay(Undo::Always, &facts, &view, &Space::default())
+        overlay(
+            config::settings::build(&BTreeMap::new(), &mut Vec::new()).root(),
+            &facts,
+            &view,
+            &Space::default(),
+        )
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use super::boot::{self, BootPlan, Facts};
 use super::{Refusal, Step};
-use crate::config::{Mode, Undo};
+use crate::config::{Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::handoff::Handoff;
 use crate::store::StoreView;
@@ -12,7 +12,7 @@ use crate::sys::space::Space;
 
 /// The plan: the request is executed, and what it makes is mounted. `handoff` says what is mounted now.
 pub fn root(
-    undo: Undo,
+    config: &Overlay,
     facts: &Facts,
     view: &StoreView,
     space: &Space,
@@ -34,7 +34,7 @@ pub fn root(
         }
         Some(_) => {}
     }
-    let mut plan = boot::persistent(undo, facts, Some(&Ok(view.clone())), space)?;
+    let mut plan = boot::persistent(config, facts, Some(&Ok(view.clone())), space)?;
     if plan.generation == live.and_then(|live| live.generation) {
         let why = plan.problems.first().cloned().unwrap_or_else(|| "nothing changes".to_owned());
         return refuse(&why, "the next boot deals with the request");
@@ -56,6 +56,7 @@ fn refuse(reason: &str, remedy: &str) -> Result<BootPlan> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
     use crate::handoff::{BootMode, HandoffOverlay};
     use crate::observe::{Base, Moment};
     use crate::store::OverlayView;
@@ -105,7 +106,7 @@ mod tests {
     }
 
     fn root_of(facts: &Facts, view: &StoreView, space: &Space, handoff: &Handoff) -> Result<BootPlan> {
-        root(Undo::Always, facts, view, space, handoff)
+        root(config::settings::build(&BTreeMap::new(), &mut Vec::new()).root(), facts, view, space, handoff)
     }
 
     fn reset(level: Level) -> Option<RequestRecord> {

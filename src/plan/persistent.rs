@@ -2,8 +2,9 @@
 
 use super::boot::{BootPlan, Facts, bare, base_at, base_changed, create, mount_overlay, visible_store};
 use super::execute::{self, Execution, Scene};
-use super::{Step, request, retain, state};
-use crate::config::{Mode, Undo};
+use super::retain::{self, Keeping, Kept, Why};
+use super::{Step, health, request, state};
+use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::{Error, Kind, Result};
 use crate::store::read::GenerationView;
 use crate::store::records::RequestRecord;
@@ -13,7 +14,7 @@ use crate::sys::space::Space;
 
 /// The plan for a persistent upper.
 pub(super) fn persistent(
-    undo: Undo,
+    overlay: &Overlay,
     facts: &Facts,
     store: Option<&Result<StoreView>>,
     space: &Space,
@@ -26,10 +27,11 @@ pub(super) fn persistent(
         }
         Some(view) => {
             let view = view.as_ref().map_err(Clone::clone)?;
-            existing(&Given { undo, facts, view, space }, &mut plan)?
+            existing(&Given { overlay, facts, view, space }, &mut plan)?
         }
     };
-    Ok(mounting(live, facts, plan))
+    let state = store.and_then(|view| view.as_ref().ok()?.overlays.get(&facts.name));
+    Ok(mounting(live, overlay, facts, state, plan))
 }
 
 /// The plan after a step of a request failed before the pointer moved: the live generation, and the request is given up
@@ -37,7 +39,7 @@ pub(super) fn persistent(
 /// stays, and is tried by each boot.
 pub fn instead(
     failed: &BootPlan,
-    undo: Undo,
+    overlay: &Overlay,
     facts: &Facts,
     view: &StoreView,
     space: &Space,
@@ -50,11 +52,18 @@ pub fn instead(
         return None;
     }
     let mut plan = bare(Mode::Persistent, None, Vec::new());
-    let live = give_up(&Given { undo, facts, view, space }, state, request, why, &mut plan).ok()?;
-    Some(mounting(live, facts, plan))
+    let live = give_up(&Given { overlay, facts, view, space }, state, request, why, &mut plan).ok()?;
+    Some(mounting(live, overlay, facts, Some(state), plan))
 }
 
-fn mounting(live: Live, facts: &Facts, mut plan: BootPlan) -> BootPlan {
+fn mounting(
+    live: Live,
+    overlay: &Overlay,
+    facts: &Facts,
+    state: Option<&OverlayView>,
+    mut plan: BootPlan,
+) -> BootPlan {
+    count(&live, overlay, facts, state, &mut plan);
     plan.generation = Some(live.number);
     plan.snapshot = live.snapshot;
     plan.options = live.options;
@@ -69,7 +78,7 @@ fn mounting(live: Live, facts: &Facts, mut plan: BootPlan) -> BootPlan {
 
 /// What the decisions below are made from.
 struct Given<'a> {
-    undo: Undo,
+    overlay: &'a Overlay,
     facts: &'a Facts,
     view: &'a StoreView,
     space: &'a Space,
@@ -80,13 +89,37 @@ struct Live {
     number: u64,
     snapshot: Option<u64>,
     options: String,
+    /// Whether the request was possible; none: there is none for this boot.
+    done: Option<bool>,
     /// Steps once it is mounted.
     after: Vec<Step>,
 }
 
 impl Live {
     fn new(number: u64) -> Live {
-        Live { number, snapshot: None, options: OPTIONS.to_owned(), after: Vec::new() }
+        Live { number, snapshot: None, options: OPTIONS.to_owned(), done: None, after: Vec::new() }
+    }
+}
+
+/// Counts the boot, if those of this overlay are, and says what is wrong with that. What can not be read is left as it is.
+fn count(live: &Live, overlay: &Overlay, facts: &Facts, state: Option<&OverlayView>, plan: &mut BootPlan) {
+    let request = state.and_then(|state| state.request.as_ref()?.as_ref().ok());
+    let asked = live.done.and_then(|done| Some((request?, done)));
+    let health = state.and_then(|state| state.health.as_ref());
+    // What a reset to the image gives up is forgotten, whether or not anything is counted.
+    let forget = health.is_some()
+        && asked.is_some_and(|(request, done)| done && execute::is_total(request.action, request.level));
+    if facts.name != execute::ROOT || !(forget || health::is_on(overlay)) {
+        return;
+    }
+    match health {
+        Some(Err(damage)) if !forget => plan.problems.push(format!("this boot is not counted: {damage}")),
+        _ => {
+            let record = health::count(state, live.number, asked, &facts.now);
+            plan.steps.push(Step::CountBoot(facts.name.clone(), record));
+            let exhausted = state.filter(|_| asked.is_none()).and_then(|s| health::exhausted(s, overlay));
+            plan.problems.extend(exhausted);
+        }
     }
 }
 
@@ -113,7 +146,11 @@ fn existing(given: &Given<'_>, plan: &mut BootPlan) -> Result<Live> {
             ));
             continue_live(given, state, plan)
         }
-        Some(Err(damage)) => Err(request::damaged_request(damage)),
+        // What was wanted nobody knows; what was there before is.
+        Some(Err(damage)) => {
+            plan.problems.push(format!("a request is not executed: {}", request::damaged_request(damage)));
+            continue_live(given, state, plan)
+        }
     }
 }
 
@@ -132,16 +169,20 @@ fn execute(
     let low = reserve::is_low(&left);
     // Where blocks are shared, what is kept takes none: what is retained gives way by what there is now.
     let scarce = state::is_scarce(given.view, given.space);
-    let scene = Scene { base: &facts.base, now: &facts.now, undo: given.undo, scarce, kept };
+    let scene =
+        Scene { base: &facts.base, now: &facts.now, keeping: Keeping::of(given.overlay), scarce, kept };
     let execution = match execute::execution(given.view, &facts.name, request, &scene) {
         Ok(execution) => execution,
         Err(why) => return give_up(given, state, request, &why, plan),
     };
+    if let Some(why) = refused(given, &execution) {
+        return give_up(given, state, request, &why, plan);
+    }
     if low {
         plan.steps.push(Step::ReleaseReserve);
     }
     plan.executes = Some(request.id.clone());
-    Ok(take(execution, state, facts, plan))
+    Ok(Live { done: Some(true), ..take(execution, state, facts, plan) })
 }
 
 /// A request that can not be executed: the live generation stays, the request goes, and the outcome says why.
@@ -156,6 +197,7 @@ fn give_up(
     plan.problems.push(format!("the {} was not possible: {why}", request::described(request)));
     let Facts { name, now, .. } = given.facts;
     live.after.splice(0..0, execute::failure(name, state, request, live.number, why, now));
+    live.done = Some(false);
     Ok(live)
 }
 
@@ -167,7 +209,7 @@ fn take(execution: Execution, state: &OverlayView, facts: &Facts, plan: &mut Boo
         .or_else(|| on.and_then(|(id, record)| base_changed(&format!("snapshot {id}"), &record.base, facts)));
     plan.problems.extend(problems.into_iter().chain(changed));
     plan.steps.extend(before);
-    Live { number, snapshot, options, after }
+    Live { snapshot, options, after, ..Live::new(number) }
 }
 
 fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) -> Result<Live> {
@@ -177,21 +219,64 @@ fn continue_live(given: &Given<'_>, state: &OverlayView, plan: &mut BootPlan) ->
         return Err(damage(format!("generation {number} is the live one, but it is missing")));
     }
     let execution = execute::stand(&facts.name, state, number).map_err(|e| e.remedy(REMEDY))?;
+    if let Some(why) =
+        refused(given, &execution).filter(|_| given.overlay.base_changed == BaseChanged::Refuse)
+    {
+        return Err(why);
+    }
     let mut live = take(execution, state, facts, plan);
     let low = reserve::is_low(given.space);
     if given.view.reserve && low {
         // XFS can not even renew the work directory without free blocks: the overlay would be read-only.
         plan.steps.push(Step::ReleaseSpare);
     }
-    // Without a readable outcome nobody knows which generation is retained.
-    if !matches!(state.outcome, Some(Err(_))) {
-        let kept = retain::undo_target(state, given.undo, &facts.now).ok();
-        let kept = kept.filter(|_| !state::is_scarce(given.view, given.space));
-        let reached = retain::Reached { live: number, snapshot: live.snapshot, kept };
+    // Without a readable outcome nobody knows which generation is retained, nor with an unreadable request, which may
+    // have been half executed.
+    plan.problems.extend(unreadable(&state.outcome).map(|e| format!("nothing old is given up: {e}")));
+    if unreadable(&state.outcome).is_none() && unreadable(&state.request).is_none() {
+        let keeping = Keeping::of(given.overlay);
+        let back = retain::undo_target(state, keeping.undo, &facts.now).ok();
+        let mut kept = retain::kept(state, number, back, keeping);
+        if state::is_scarce(given.view, given.space) {
+            retain::give_way(&mut kept);
+        }
+        for old in left_untold(state, number) {
+            if kept.iter().all(|kept| kept.generation != old) {
+                plan.problems.push(format!("generation {old} is not given up: {UNTOLD}"));
+                kept.push(Kept { generation: old, why: Why::Undo });
+            }
+        }
+        let reached = retain::Reached { live: number, snapshot: live.snapshot, kept: &kept };
         live.after.extend(retain::discards(&facts.name, state, reached));
     }
     live.after.extend(state::refill(given.view, given.space));
     Ok(live)
+}
+
+const UNTOLD: &str = "outcome.toml, which would tell about it, is missing, or tells of another live one";
+
+/// Generations that hold something besides the live one, where the record that tells which were left is lost, or the
+/// pointer is not where that record says: then a pointer that went astray would cost what was live.
+fn left_untold(state: &OverlayView, live: u64) -> Vec<u64> {
+    let outcome = state.outcome.as_ref().and_then(|outcome| outcome.as_ref().ok());
+    let told = outcome.is_some_and(|outcome| outcome.to_generation == live);
+    let moving = state.request.is_some() || !state.sealing.is_empty();
+    let holds = |(n, g): &(&u64, &GenerationView)| **n != live && !g.empty && !g.husk && g.record.is_ok();
+    let left = state.generations.iter().filter(|_| !told && !moving).filter(holds);
+    left.map(|(number, _)| *number).collect()
+}
+
+fn unreadable<T>(record: &Option<Result<T>>) -> Option<&Error> {
+    record.as_ref().and_then(|record| record.as_ref().err())
+}
+
+/// Why a generation that was made on another base is not gone to, if `base-changed` has something to do with it: what it
+/// does, the next boot would do.
+fn refused(given: &Given<'_>, execution: &Execution) -> Option<Error> {
+    let changed = base_changed(&format!("generation {}", execution.number), &execution.base, given.facts)?;
+    let remedy = "boot that base again, or go on with this one: `overlayctl reset`";
+    let keeps = given.overlay.base_changed == BaseChanged::Keep;
+    (!keeps).then(|| Error::new(Kind::BaseMismatch, changed).remedy(remedy))
 }
 
 const REMEDY: &str = "repair it, or start afresh with `overlayctl reset`: what can not be read is kept";

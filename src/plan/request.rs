@@ -66,13 +66,36 @@ pub fn restore(view: &StoreView, overlay: &str, id: u64, asked: &Asked, now: &Mo
     ask(view, overlay, RequestRecord { action: Action::Restore, snapshot: Some(id), ..blank(asked, now) })
 }
 
+/// The steps of asking for what a restore makes, without a snapshot: a new generation on the bare image. Other than a
+/// reset to it, this gives nothing up. For what asks without a person, and so says why.
+pub fn bare(view: &StoreView, overlay: &str, asked: &Asked, reason: &str, now: &Moment) -> Result<Planned> {
+    let reason = Some(reason.to_owned());
+    ask(view, overlay, RequestRecord { action: Action::Restore, reason, ..blank(asked, now) })
+}
+
+/// The steps of asking for generation `number`, which is retained for whatever reason: an undo that names where it goes.
+/// For what asks without a person, and so says why.
+pub fn go_back(
+    view: &StoreView,
+    overlay: &str,
+    number: u64,
+    asked: &Asked,
+    reason: &str,
+    now: &Moment,
+) -> Result<Planned> {
+    execute::stand(overlay, find(view, overlay)?, number)?;
+    let (generation, reason) = (Some(number), Some(reason.to_owned()));
+    ask(view, overlay, RequestRecord { action: Action::Undo, generation, reason, ..blank(asked, now) })
+}
+
 /// The steps of asking for the generation before. `undo` is what the configuration says of its retention.
 pub fn undo(view: &StoreView, overlay: &str, undo: Undo, asked: &Asked, now: &Moment) -> Result<Planned> {
     let state = find(view, overlay)?;
-    let target = match &state.request {
+    let target = match (retain::undo_target(state, undo, now), &state.request) {
+        (Ok(target), _) => Some(target),
         // Asked for already: what was retained then is so until it is carried out.
-        Some(Ok(pending)) if pending.action == Action::Undo => pending.generation,
-        _ => Some(retain::undo_target(state, undo, now)?),
+        (Err(_), Some(Ok(pending))) if pending.action == Action::Undo => pending.generation,
+        (Err(nothing), _) => return Err(nothing),
     };
     ask(view, overlay, RequestRecord { action: Action::Undo, generation: target, ..blank(asked, now) })
 }
@@ -130,7 +153,8 @@ pub fn find<'a>(view: &'a StoreView, overlay: &str) -> Result<&'a OverlayView> {
     })
 }
 
-fn blank(asked: &Asked, now: &Moment) -> RequestRecord {
+/// A request of whoever asks, with nothing in it yet.
+pub(super) fn blank(asked: &Asked, now: &Moment) -> RequestRecord {
     RequestRecord {
         version: RECORD_VERSION,
         id: now.random.clone(),
@@ -189,6 +213,7 @@ pub fn described(request: &RequestRecord) -> String {
     let word = request.action.word();
     match (request.action, request.snapshot, request.generation) {
         (Action::Restore, Some(id), _) => format!("{word} of snapshot {id}"),
+        (Action::Restore, None, _) => format!("{word} of the bare image"),
         (Action::Reset, ..) if request.level != Level::Baseline => format!("{} {word}", request.level.word()),
         (Action::Undo, _, Some(number)) => format!("{word} to generation {number}"),
         _ => word.to_owned(),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::keep::{Pattern, Selection};
+use crate::store::health_record::{HealthRecord, Rung};
 use crate::store::records::{GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
 use crate::sys::overlay::Overlay;
 
@@ -76,6 +77,8 @@ pub enum Step {
     },
     /// Remember which words and variables asked for a reset already: each a line, the newest last.
     RememberTriggers(Vec<String>),
+    /// Write that one more boot of a generation began. What can not be written must not stop it.
+    CountBoot(String, HealthRecord),
     /// Write a request.
     WriteRequest(String, RequestRecord),
     /// Write how a request ended.
@@ -175,6 +178,7 @@ impl fmt::Display for Step {
             Step::RememberTriggers(marks) => {
                 write!(f, "remember what asked for a reset: {}", marks.join(" "))
             }
+            Step::CountBoot(overlay, record) => counting(f, overlay, record),
             Step::PointCurrent(overlay, number) => {
                 write!(f, "make generation {number} of {overlay} the live one")
             }
@@ -200,6 +204,14 @@ impl fmt::Display for Step {
             Step::PrepareHost => f.write_str("prepare the booted system"),
         }
     }
+}
+
+fn counting(f: &mut fmt::Formatter<'_>, overlay: &str, record: &HealthRecord) -> fmt::Result {
+    let HealthRecord { generation, boots, .. } = record;
+    write!(f, "count boot {boots} of generation {generation} of {overlay}")?;
+    record.good.iter().try_for_each(|good| write!(f, ", good was {good}"))?;
+    record.bad.keys().try_for_each(|bad| write!(f, ", bad is {bad}"))?;
+    if record.rung == Rung::Start { Ok(()) } else { write!(f, ", back at {}", record.rung.word()) }
 }
 
 fn keeping(f: &mut fmt::Formatter<'_>, overlay: &str, generation: u64, kept: &Selection) -> fmt::Result {

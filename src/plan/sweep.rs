@@ -18,17 +18,23 @@ pub fn discards(view: &StoreView, overlay: &str, live: Option<u64>) -> Vec<Step>
         }
         steps.extend(view.strange.iter().map(|path| other(overlay, path)));
     }
-    steps.extend(view.overlays.get(overlay).into_iter().flat_map(|state| layers(overlay, state, live)));
+    let own = view.overlays.get(overlay);
+    if own.is_some_and(|state| state.health.is_some()) && live.is_none() {
+        // Where there is a live generation, it is counted afresh.
+        steps.push(other(overlay, &Path::new(overlay).join("health.toml")));
+    }
+    steps.extend(own.into_iter().flat_map(|state| layers(overlay, state, live)));
     steps
 }
 
 /// What an overlay has besides its layers.
-fn files(state: &OverlayView) -> [(&'static str, bool); 4] {
+fn files(state: &OverlayView) -> [(&'static str, bool); 5] {
     let points = |pointer: &crate::Result<Option<u64>>| !matches!(pointer, Ok(None));
     [
         ("current", points(&state.current)),
         ("request.toml", state.request.is_some()),
         ("outcome.toml", state.outcome.is_some()),
+        ("health.toml", state.health.is_some()),
         ("baseline", points(&state.baseline)),
     ]
 }

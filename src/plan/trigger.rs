@@ -28,6 +28,10 @@ const EFI_MARK: &str = "efi=";
 const COMMAND_LINE: &str = "the kernel command line";
 /// Our own word.
 const OWN_WORD: &str = "overlayd.reset=";
+/// Asks for one boot without the upper.
+pub const SKIP_WORD: &str = "overlayd.skip";
+/// Its mark.
+const SKIP_MARK: &str = "overlayd.skip=1";
 /// The overlay that all of this is about.
 const ROOT: &str = "root";
 
@@ -50,6 +54,8 @@ pub enum Source {
     EspFile,
     /// `factory-reset.target`, on the running system.
     Target,
+    /// `overlayd.skip`: asks for no reset, but for one boot without the upper.
+    Skip,
 }
 
 impl Source {
@@ -66,6 +72,7 @@ impl Source {
             Source::StateFile => ("the file overlayd-reset".to_owned(), "the state filesystem"),
             Source::EspFile => ("the file overlayd-reset".to_owned(), "the ESP"),
             Source::Target => ("systemd".to_owned(), "factory-reset.target"),
+            Source::Skip => (SKIP_WORD.to_owned(), COMMAND_LINE),
         };
         Asked { by, via: Some(via.to_owned()) }
     }
@@ -76,6 +83,7 @@ impl Source {
             Source::Token(token) => Some(token.clone()),
             Source::SystemdWord => Some(SYSTEMD_MARK.to_owned()),
             Source::EfiRequest(boot) => Some(format!("{EFI_MARK}{boot}")),
+            Source::Skip => Some(SKIP_MARK.to_owned()),
             _ => None,
         }
     }
@@ -118,6 +126,7 @@ pub struct Words {
 /// Reads the kernel command line. Words after `--` are init's.
 pub fn command_line(text: &str) -> Words {
     let mut words = Words::default();
+    let mut skip = None;
     for word in cmdline::words(text).into_iter().take_while(|word| word != "--") {
         let (name, value) = word.split_once('=').map_or((&*word, None), |(name, value)| (name, Some(value)));
         // As systemd compares the names of its words.
@@ -126,12 +135,20 @@ pub fn command_line(text: &str) -> Words {
                 Some(wanted) => words.systemd = Some(wanted),
                 None => words.problems.push(format!("{word} is neither yes nor no")),
             }
+        } else if name == SKIP_WORD {
+            match value.map_or(Some(true), boolean) {
+                Some(wanted) => skip = Some(wanted),
+                None => words.problems.push(format!("{word} is neither yes nor no")),
+            }
         } else if name == OWN_WORD.trim_end_matches('=') {
             match token(value.unwrap_or_default()) {
                 Ok(trigger) => words.triggers.push(trigger),
                 Err(why) => words.problems.push(format!("{word} is not obeyed: {why}")),
             }
         }
+    }
+    if skip == Some(true) {
+        words.triggers.push(Trigger::plain(Source::Skip));
     }
     if words.systemd == Some(true) {
         words.triggers.push(Trigger::plain(Source::SystemdWord));
@@ -180,7 +197,10 @@ pub fn file(content: &[u8]) -> Result<Option<Level>, String> {
 /// The marks in `tokens`, the oldest first. The error: somebody else wrote it.
 pub fn marks(text: &str) -> Result<Vec<String>, String> {
     let good = |line: &str| {
-        line == SYSTEMD_MARK || is_token(line) || line.strip_prefix(EFI_MARK).is_some_and(is_token)
+        line == SYSTEMD_MARK
+            || line == SKIP_MARK
+            || is_token(line)
+            || line.strip_prefix(EFI_MARK).is_some_and(is_token)
     };
     match text.lines().position(|line| !good(line)) {
         Some(at) => Err(format!("line {} is not one that overlayd wrote", at + 1)),
@@ -212,6 +232,8 @@ pub struct Decision {
     pub withdraw: Vec<Step>,
     /// What the request was made for; none if there is no new one.
     pub fires: Option<Source>,
+    /// This boot goes without the upper.
+    pub skips: bool,
     /// What is done with, and is removed where it can be.
     pub spent: Vec<Source>,
     /// What is not obeyed, and why.
@@ -230,6 +252,10 @@ pub fn decide(found: &[Trigger], scene: &Scene<'_>) -> Decision {
             Some(Some(true)) => decision.spent.push(trigger.source.clone()),
             Some(None) => {
                 decision.problems.push(not_obeyed(trigger, "it can not be told whether it was before"))
+            }
+            _ if trigger.source == Source::Skip => {
+                decision.skips = true;
+                decision.spent.push(Source::Skip);
             }
             _ if scene.mode == Mode::Volatile && level == Level::Baseline => {
                 let why = "the root is volatile, and every boot goes back to the baseline";
@@ -300,7 +326,7 @@ fn remember(found: &[Trigger], spent: &[Source], scene: &Scene<'_>) -> Option<St
     let new: Vec<String> =
         spent.iter().filter_map(Source::mark).chain(asked_for.map(str::to_owned)).collect();
     let stays = |mark: &&String| match mark.as_str() {
-        SYSTEMD_MARK => is_there(mark),
+        SYSTEMD_MARK | SKIP_MARK => is_there(mark),
         mark if mark.starts_with(EFI_MARK) => !new.iter().any(|n| n.starts_with(EFI_MARK)) || is_there(mark),
         _ => true,
     };

@@ -22,6 +22,15 @@ pub struct Status {
     pub problems: Vec<String>,
 }
 
+impl Status {
+    /// Whether space is short on the state filesystem: then what is retained gives way.
+    pub fn is_short(&self) -> bool {
+        let short =
+            |o: &OverlayStatus| o.mode == "persistent" && ["low", "critical"].contains(&o.space.as_str());
+        self.overlays.iter().any(short)
+    }
+}
+
 /// The store and the filesystem it lies on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -64,6 +73,8 @@ pub struct OverlayStatus {
     pub mode: String,
     /// Why the two differ, or what else is wrong with it.
     pub degraded: Option<String>,
+    /// Whether there is space for what is written: `enough`, `low`, `critical`; empty if it is not mounted.
+    pub space: String,
     /// Read-only layers, highest first.
     pub lowers: Vec<String>,
     /// Identity of the base that is mounted.
@@ -90,6 +101,8 @@ pub struct OverlayStatus {
     pub pending: Option<Pending>,
     /// How the last request ended.
     pub last: Option<Outcome>,
+    /// Whether its boots come up; of the root alone.
+    pub health: Option<Health>,
     /// Trees that wait to be deleted.
     pub trash: u64,
 }
@@ -128,6 +141,8 @@ pub struct Pending {
     pub commit: bool,
     /// How it was asked, for people.
     pub via: Option<String>,
+    /// Why, where no person asked.
+    pub reason: Option<String>,
     /// `reset`: `baseline`, `factory` or `wipe`; empty for everything else.
     pub level: String,
     /// `reset`: what is kept, besides what the configuration says.
@@ -160,6 +175,8 @@ pub struct Outcome {
     pub to_generation: u64,
     /// How it was asked, for people.
     pub via: Option<String>,
+    /// Why, where no person asked.
+    pub reason: Option<String>,
     /// Of a reset: `baseline`, `factory` or `wipe`; empty for everything else.
     pub level: String,
     /// Of a reset: what was kept, the first of them.
@@ -174,6 +191,33 @@ pub struct Outcome {
     pub secure: Option<String>,
     /// Why.
     pub secure_why: Option<String>,
+}
+
+/// Whether the root's boots come up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Health {
+    /// `off`, `pending` (this boot was not marked yet), `good`, `bad` (the next boot goes back), or `failed` (boots do not
+    /// come up, and there is nothing left to go back to).
+    pub state: String,
+    /// Boots of the live generation that began, and were not marked good since.
+    pub boots: u64,
+    /// After so many the next one goes back.
+    pub tries: u64,
+    /// So many are left.
+    pub tries_left: u64,
+    /// The generation that was marked good last.
+    pub good: Option<u64>,
+    /// Generations that are bad, by number, and why.
+    pub bad: BTreeMap<u64, String>,
+    /// How far going back has got: `start`, `good`, `baseline` or `bare`.
+    pub rung: String,
+    /// Where the next boot goes, if the state is `bad`.
+    pub next: Option<String>,
+    /// Who marked it last, or `overlayd` if it went back by itself.
+    pub by: Option<String>,
+    /// When, Unix time in seconds.
+    pub at: Option<u64>,
 }
 
 /// One snapshot: what its record says, and what stands on it.

@@ -72,6 +72,11 @@ impl Layout {
         self.overlay(name).join("outcome.toml")
     }
 
+    /// Boots that did not come up, and what was good and bad.
+    pub fn health(&self, name: &str) -> PathBuf {
+        self.overlay(name).join("health.toml")
+    }
+
     /// The directory of generations.
     pub fn generations(&self, name: &str) -> PathBuf {
         self.overlay(name).join("generations")
@@ -138,10 +143,11 @@ impl Layout {
     }
 
     /// Every name that an overlay's directory has.
-    pub const KNOWN: [&str; 8] = [
+    pub const KNOWN: [&str; 9] = [
         "current",
         "request.toml",
         "outcome.toml",
+        "health.toml",
         "generations",
         "baseline",
         "last-snapshot",

@@ -9,6 +9,7 @@
 //!   reserve/              ballast: a file of blocks and a number of inodes (invariant 10)
 //!   overlays/<name>/
 //!     current             number of the live generation; replaced by rename
+//!     health.toml         boots that did not come up, what was good and bad; outside of every upper
 //!     request.toml        at most one pending request; removed last
 //!     outcome.toml        how the last request ended
 //!     generations/<n>/    generation.toml, fs/ (upperdir), work/ (workdir)
@@ -22,10 +23,15 @@
 //! Invariant: a record that does not parse is reported with file and line, and never repaired by deletion.
 
 pub mod codec;
+pub mod health_record;
+#[cfg(feature = "host")]
+pub mod inspect;
 #[cfg(feature = "host")]
 pub mod job;
 pub mod layout;
 pub mod lock;
+#[cfg(feature = "host")]
+pub mod mend;
 pub mod read;
 pub mod records;
 pub mod reserve;

@@ -6,16 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::codec::Record;
+use super::health_record::HealthRecord;
 use super::layout::{Layout, is_overlay_name};
 use super::records::{
     self, FORMAT, GenerationRecord, OutcomeRecord, RequestRecord, SEALED, SnapshotRecord, StoreRecord,
 };
 use super::reserve;
 use crate::error::{Error, Kind, Result};
-use crate::sys::atomic;
+use crate::sys::{atomic, order};
 
 /// Features this program knows; format 1 has none.
 const FEATURES: &[&str] = &[];
+
+/// No generation and no snapshot ever has a number as large: what is larger was not written by this program.
+const NUMBER_MAX: u64 = 1 << 53;
 
 /// A store as it stands.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ pub struct OverlayView {
     pub request: Option<Result<RequestRecord>>,
     /// How the last one ended.
     pub outcome: Option<Result<OutcomeRecord>>,
+    /// Which boots came up; of the root alone.
+    pub health: Option<Result<HealthRecord>>,
     /// Names in `trash/`.
     pub trash: Vec<String>,
     /// Whatever else there is, by path in the overlay's directory: what was set aside, temporary files, nobody knows what.
@@ -84,6 +90,7 @@ impl OverlayView {
             last_snapshot: 0,
             request: None,
             outcome: None,
+            health: None,
             trash: Vec::new(),
             strange: Vec::new(),
         }
@@ -96,13 +103,18 @@ impl OverlayView {
         // The newest one was either left or reached by the last request, whatever was deleted since.
         let told = self.outcome.iter().flatten().flat_map(|o| [o.from_generation, Some(o.to_generation)]);
         let told = told.flatten();
-        self.generations.keys().copied().chain(trashed).chain(pointed).chain(told).max().unwrap_or(0) + 1
+        above(&mut self.generations.keys().copied().chain(trashed).chain(pointed).chain(told))
     }
 
     /// The number that the next snapshot gets.
     pub fn next_snapshot(&self) -> u64 {
-        self.snapshots.keys().copied().chain([self.last_snapshot]).max().unwrap_or(0) + 1
+        above(&mut self.snapshots.keys().copied().chain([self.last_snapshot]))
     }
+}
+
+/// The number after all of these, as far as they are ones that are given.
+fn above(numbers: &mut dyn Iterator<Item = u64>) -> u64 {
+    numbers.filter(|number| *number < NUMBER_MAX).max().unwrap_or(0) + 1
 }
 
 /// Whether there is a store in this directory at all: a missing or an empty directory is none.
@@ -117,18 +129,29 @@ pub fn exists(layout: &Layout) -> Result<bool> {
 /// Reads the store. Only `store.toml` must be sound; other damage is reported in the value.
 pub fn load(layout: &Layout) -> Result<StoreView> {
     let record = load_store_record(layout)?;
+    load_rest(layout, record)
+}
+
+/// The same of a store whose `store.toml` is known, or of which it does not matter.
+pub fn load_rest(layout: &Layout, record: StoreRecord) -> Result<StoreView> {
+    if !layout.overlays().is_dir() {
+        return Err(Error::damaged(layout.overlays(), None, "missing, or not a directory"));
+    }
     let mut overlays = BTreeMap::new();
     for name in overlay_names(layout)? {
-        let view = load_overlay(layout, &name)?;
+        // One overlay that can not be read is no reason to give the others up.
+        let view = load_overlay(layout, &name).unwrap_or_else(|e| unreadable(layout, &name, e));
         overlays.insert(name, view);
     }
-    let strange = strange(&layout.overlays(), |name| name.to_str().is_some_and(is_overlay_name))?;
+    let strange =
+        strange(&layout.overlays(), |name| name.to_str().is_some_and(|name| overlays.contains_key(name)))?;
     Ok(StoreView { record, reserve: reserve::is_whole(layout), overlays, strange })
 }
 
 /// The names of the overlays in the store.
 pub fn overlay_names(layout: &Layout) -> Result<Vec<String>> {
-    Ok(names(&layout.overlays())?.into_iter().filter(|n| is_overlay_name(n)).collect())
+    let is_overlay = |name: &String| is_overlay_name(name) && layout.overlay(name).is_dir();
+    Ok(names(&layout.overlays())?.into_iter().filter(is_overlay).collect())
 }
 
 /// The names in the trash of one overlay.
@@ -146,7 +169,8 @@ pub fn outcome(layout: &Layout, overlay: &str) -> Option<OutcomeRecord> {
     load_optional(&layout.outcome(overlay))?.ok()
 }
 
-fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
+/// Reads `store.toml`.
+pub fn load_store_record(layout: &Layout) -> Result<StoreRecord> {
     let path = layout.record();
     let Some(text) = atomic::read_optional(&path)? else {
         if !exists(layout)? {
@@ -192,9 +216,17 @@ fn load_overlay(layout: &Layout, name: &str) -> Result<OverlayView> {
     view.last_snapshot = load_pointer(&layout.last_snapshot(name), "a snapshot").ok().flatten().unwrap_or(0);
     view.request = load_optional(&layout.request(name));
     view.outcome = load_optional(&layout.outcome(name));
-    view.trash = trash_entries(layout, name)?;
+    view.health = load_optional(&layout.health(name));
+    // What is on its way out keeps nobody from going on.
+    view.trash = trash_entries(layout, name).unwrap_or_default();
     view.strange = strange_things(layout, name)?;
     Ok(view)
+}
+
+/// An overlay of which it is known only that it is there.
+fn unreadable(layout: &Layout, name: &str, why: Error) -> OverlayView {
+    let strange = strange(&layout.overlay(name), |name| name == "trash").unwrap_or_default();
+    OverlayView { current: Err(why.with_kind(Kind::StoreDamaged)), strange, ..OverlayView::absent() }
 }
 
 fn strange_things(layout: &Layout, name: &str) -> Result<Vec<PathBuf>> {
@@ -223,21 +255,21 @@ fn strange(directory: &Path, is_known: impl Fn(&OsStr) -> bool) -> Result<Vec<Pa
             found.push(PathBuf::from(name));
         }
     }
-    found.sort();
-    Ok(found)
+    Ok(order::sorted(found.iter().map(PathBuf::as_path)))
 }
 
-fn load_pointer(path: &Path, what: &str) -> Result<Option<u64>> {
+/// Reads a file that holds a number and nothing else; `what` it is the number of.
+pub fn load_pointer(path: &Path, what: &str) -> Result<Option<u64>> {
     let Some(text) = atomic::read_optional(path)? else { return Ok(None) };
     match text.strip_suffix('\n').map(str::parse) {
-        Some(Ok(number)) if number > 0 => Ok(Some(number)),
+        Some(Ok(number)) if (1..=NUMBER_MAX).contains(&number) => Ok(Some(number)),
         _ => Err(Error::damaged(path, Some(1), format_args!("not the number of {what}"))),
     }
 }
 
 /// The number that a directory's name is, if it is one as we write it.
 fn number_of(name: &str) -> Option<u64> {
-    name.parse().ok().filter(|number: &u64| *number > 0 && number.to_string() == name)
+    name.parse().ok().filter(|number| (1..=NUMBER_MAX).contains(number) && number.to_string() == name)
 }
 
 fn load_snapshot(layout: &Layout, name: &str, id: u64) -> Result<SnapshotRecord> {

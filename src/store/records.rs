@@ -88,9 +88,9 @@ pub enum Action {
     /// A new generation with an empty upper, on the baseline.
     #[default]
     Reset,
-    /// A new generation with an empty upper, on a chosen snapshot.
+    /// A new generation with an empty upper, on a chosen snapshot or on the bare image. Nothing is given up.
     Restore,
-    /// Back to the generation before.
+    /// Back to a generation that is retained: the one before, if a person asks.
     Undo,
     /// A snapshot made of the upper as a whole, and a new generation with an empty upper on it.
     Snapshot,
@@ -158,7 +158,7 @@ pub struct RequestRecord {
     pub boot: String,
     /// The generation that was live when it was asked.
     pub from: Option<u64>,
-    /// `restore`: the snapshot to stand on. `snapshot`: the number it gets.
+    /// `restore`: the snapshot to stand on; none: the bare image. `snapshot`: the number it gets.
     pub snapshot: Option<u64>,
     /// `undo`: the generation to go back to.
     pub generation: Option<u64>,
@@ -170,6 +170,8 @@ pub struct RequestRecord {
     pub userdata: BTreeMap<String, String>,
     /// How it was asked, in one or a few words for people: `overlayctl`, `the kernel command line`; none: not known.
     pub via: Option<String>,
+    /// Why, where no person asked.
+    pub reason: Option<String>,
     /// `reset`: how far.
     pub level: Level,
     /// `reset`: patterns of what is kept, besides what the configuration says.
@@ -211,6 +213,8 @@ pub struct OutcomeRecord {
     pub undo_since: Option<u64>,
     /// How it was asked; see [`RequestRecord::via`].
     pub via: Option<String>,
+    /// Why it was asked for, where no person did.
+    pub reason: Option<String>,
     /// Of a reset: how far it went.
     pub level: Level,
     /// Of a reset: what was kept, as paths from the root; at most [`KEPT_MAX`] of them.
@@ -291,6 +295,7 @@ impl Record for RequestRecord {
         maybe_text(io, "description", &mut self.description)?;
         io.flag("commit", &mut self.commit)?;
         maybe_text(io, "via", &mut self.via)?;
+        maybe_text(io, "reason", &mut self.reason)?;
         level(io, &mut self.level)?;
         maybe_texts(io, "keep", &mut self.keep)?;
         io.flag("drop-kept", &mut self.drop_kept)?;
@@ -315,6 +320,7 @@ impl Record for OutcomeRecord {
         maybe_number(io, "undo-generation", &mut self.undo_generation)?;
         maybe_number(io, "undo-since", &mut self.undo_since)?;
         maybe_text(io, "via", &mut self.via)?;
+        maybe_text(io, "reason", &mut self.reason)?;
         level(io, &mut self.level)?;
         maybe_texts(io, "kept", &mut self.kept)?;
         maybe_number(io, "kept-count", &mut self.kept_count)?;

@@ -57,6 +57,31 @@ pub fn is_whole(layout: &Layout) -> bool {
     layout.reserve().join("whole").exists()
 }
 
+/// What can be told of the ballast.
+#[cfg(feature = "host")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ballast {
+    /// It is not complete, and does not say so: it was released, or never made.
+    Missing,
+    /// It says that it is complete, but parts of it are not there.
+    Hollow,
+    /// It is complete.
+    Whole,
+}
+
+/// Looks whether the ballast has what it should.
+#[cfg(feature = "host")]
+pub fn ballast(layout: &Layout) -> Ballast {
+    let reserve = layout.reserve();
+    let is_file = |name: &str| reserve.join(name).symlink_metadata().is_ok_and(|m| m.is_file());
+    let inodes = || fs::read_dir(reserve.join("inodes")).map_or(0, Iterator::count);
+    match is_file("whole") {
+        false => Ballast::Missing,
+        true if BALLAST.into_iter().chain(["request"]).all(is_file) && inodes() >= INODES => Ballast::Whole,
+        true => Ballast::Hollow,
+    }
+}
+
 /// The file that becomes the request on a full disk.
 pub fn request_slot(layout: &Layout) -> PathBuf {
     layout.reserve().join("request")

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::health_record::HealthRecord;
 use super::layout::Layout;
 use super::records::{self, GenerationRecord, OutcomeRecord, RequestRecord, SnapshotRecord, StoreRecord};
 use super::{reserve, trash};
@@ -191,6 +192,25 @@ pub fn remember_triggers(layout: &Layout, marks: &[String]) -> Result<()> {
         }
         other => other,
     }
+}
+
+/// Writes which boots came up; on a full disk into what the reserve spares.
+pub fn write_health(layout: &Layout, overlay: &str, record: &HealthRecord) -> Result<()> {
+    let path = layout.health(overlay);
+    let text = records::render(&path, record)?;
+    match atomic::write(&path, &text) {
+        Err(e) if e.kind() == Kind::InsufficientSpace => {
+            reserve::release_spare(layout)?;
+            atomic::write(&path, &text)
+        }
+        other => other,
+    }
+}
+
+/// Renames a health record that can not be read out of the way, for whoever wants to look at it.
+#[cfg(feature = "host")]
+pub fn set_health_aside(layout: &Layout, overlay: &str) -> Result<()> {
+    atomic::rename(&layout.health(overlay), &layout.overlay(overlay).join("health.toml.damaged"))
 }
 
 /// Writes how a request ended.

@@ -12,12 +12,18 @@ const RECORD_MAX: u64 = 1 << 20;
 
 /// The text of a small file; `None` if there is none.
 pub fn read_optional(path: &Path) -> Result<Option<String>> {
-    let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+    // A pipe in its place must not make a boot wait for somebody who writes.
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path, e)),
     };
-    read_text(file, path).map(Some)
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    match is_file {
+        true => read_text(file, path).map(Some),
+        false => Err(Error::damaged(path, None, "not a regular file")),
+    }
 }
 
 /// The text of an open small file; `path` is for messages.

@@ -344,15 +344,18 @@ impl Device {
     fn list(paths: &Paths) -> Result<Vec<Device>> {
         let class = paths.sys.join("class/block");
         let listed = fs::read_dir(&class).map_err(|e| Error::io("list", &class, e))?;
-        let mut names: Vec<_> = listed.flatten().map(|entry| entry.file_name()).collect();
-        names.sort_by_key(|name| (name.len(), name.clone()));
+        // sda, sdb, sdaa. The kernel's names are ASCII.
+        let keyed = |name: String| format!("{:03}{name}", name.len());
+        let mut names: Vec<String> =
+            listed.flatten().filter_map(|entry| entry.file_name().into_string().ok()).map(keyed).collect();
+        names.sort();
+        let names = names.iter().filter_map(|name| name.get(3..));
         let skipped = |name: &str| {
             ["ram", "zram", "fd"].iter().any(|p| {
                 name.strip_prefix(p).is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
             })
         };
-        let dirs =
-            names.iter().filter(|name| !name.to_str().is_some_and(skipped)).map(|name| class.join(name));
+        let dirs = names.filter(|name| !skipped(name)).map(|name| class.join(name));
         Ok(dirs.filter_map(|dir| Device::load(paths, fs::canonicalize(dir).ok()?)).collect())
     }
 

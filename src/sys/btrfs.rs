@@ -193,7 +193,7 @@ mod tests {
         let dir = test_dir("btrfs");
         crate::sys::mount::private_namespace().unwrap();
         let call = |program: &str, arguments: &[&str]| {
-            let exit = run(&find_program(program).unwrap(), arguments, Duration::from_secs(30)).unwrap();
+            let exit = run(&find_program(program).unwrap(), arguments, Duration::from_secs(300)).unwrap();
             assert_eq!(exit.code, Some(0), "{}", exit.output);
         };
         let (image, at) = (dir.join("image"), dir.join("at"));

@@ -13,6 +13,7 @@ pub mod lock;
 pub mod mount;
 pub mod mountinfo;
 pub mod node;
+pub mod order;
 pub mod overlay;
 pub mod probe;
 pub mod process;

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
+use crate::sys::order;
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,11 +71,8 @@ pub fn holding(mounts: &[Mount], path: &Path) -> Result<Mount> {
 
 /// Mount points strictly below `target`, outermost first, each once.
 pub fn below(mounts: &[Mount], target: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> =
-        mounts.iter().map(|m| m.target.clone()).filter(|t| t != target && t.starts_with(target)).collect();
-    paths.sort();
-    paths.dedup();
-    paths
+    let inside = mounts.iter().map(|m| &m.target).filter(|t| *t != target && t.starts_with(target));
+    order::sorted(inside.map(PathBuf::as_path))
 }
 
 fn parse_line(line: &[u8]) -> Option<Mount> {

@@ -153,6 +153,12 @@ pub fn look(dir: impl AsFd, name: &CStr) -> io::Result<Node> {
     Ok(node(&rustix::fs::statx(dir, name, flags, WANTED)?))
 }
 
+/// Looks at the last name of a path; symlinks on the way to it are followed.
+pub fn look_path(path: &Path) -> io::Result<Node> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    Ok(node(&rustix::fs::statx(CWD, path, flags, WANTED)?))
+}
+
 /// Looks at what is open.
 pub fn look_at(file: impl AsFd) -> io::Result<Node> {
     Ok(node(&rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, WANTED)?))

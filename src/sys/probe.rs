@@ -53,6 +53,21 @@ pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &
     verdict
 }
 
+/// Makes the kernel's part of a work directory anew, where that is what stops it. Whatever lies in it is half made, and
+/// nobody's data. The error: it is there for a reason, or can not be removed.
+pub fn renew_work(work: &Path) -> Result<()> {
+    let kernels = work.join("work");
+    // Documentation/filesystems/overlayfs.rst, "Volatile mount".
+    if kernels.join("incompat/volatile").exists() {
+        let what = "somebody mounted the layers with the option \"volatile\", and the power went: what is in them may be \
+                    half written";
+        let remedy =
+            format!("go back with `overlayctl reset`, or accept it: remove {}/incompat", kernels.display());
+        return Err(Error::new(Kind::StoreDamaged, what).remedy(remedy));
+    }
+    tree::remove(&kernels, &mut |_| std::ops::ControlFlow::Continue(())).map(drop)
+}
+
 /// Whether an overlay uses this work directory already, in whatever mount namespace, or lazily unmounted. The kernel
 /// refuses it only with `index=on`, so that is tried on a throw-away overlay beside. `lower` and `upper` as in [`layers`].
 pub fn in_use(lower: &Path, upper: &Path, work: &Path, scratch: &Path) -> Result<bool> {

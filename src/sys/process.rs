@@ -28,6 +28,8 @@ pub struct Exit {
 /// Where programs are looked for: an initramfs may start us without `PATH`.
 const PROGRAM_DIRS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 const OUTPUT_MAX: usize = 2048;
+/// How long a program may take to end when it is asked to; half of that when it is made to.
+pub const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The path of `program`, if it is installed.
 pub fn find_program(program: &str) -> Option<PathBuf> {
@@ -117,19 +119,30 @@ fn pause(pidfd: Option<&OwnedFd>, left: Duration) {
     let _ = poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout);
 }
 
-/// SIGTERM first: a checker then leaves the filesystem in order.
+/// SIGTERM first: a checker then leaves the filesystem in order. What is stuck in the kernel ends by no signal, and is left
+/// to itself: nobody waits for a device that hangs.
 fn stop(child: &mut Child, program: &Path, limit: Duration) -> Error {
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     let _ = kill(pid, Signal::SIGTERM);
-    for _ in 0..100 {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            break;
+    let mut how = "did not end";
+    if !ends(child, PATIENCE) {
+        let _ = child.kill();
+        if !ends(child, PATIENCE / 2) {
+            how = "hangs in the kernel, and did not end";
+        }
+    }
+    Error::new(Kind::Failed, format!("{} {how} within {} s", program.display(), limit.as_secs()))
+}
+
+fn ends(child: &mut Child, limit: Duration) -> bool {
+    let started = Instant::now();
+    while started.elapsed() < limit {
+        if !matches!(child.try_wait(), Ok(None)) {
+            return true;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let _ = child.kill();
-    let _ = child.wait();
-    Error::new(Kind::Failed, format!("{} did not end within {} s", program.display(), limit.as_secs()))
+    false
 }
 
 /// The last lines of what was printed; what can not be read is not worth another error.

@@ -53,6 +53,8 @@ const MUTATING: &[(&str, &str, &[&str])] = &[
         &["string:", "array:string:", "uint64:0"],
     ),
     ("/org/overlayd1", "org.overlayd1.Manager.CancelFactoryReset", &["uint64:0"]),
+    ("/org/overlayd1", "org.overlayd1.Manager.MarkGood", &["uint64:0"]),
+    ("/org/overlayd1", "org.overlayd1.Manager.MarkBad", &["string:x", "uint64:0"]),
     ("/org/overlayd1", "org.overlayd1.Manager.Reload", &["uint64:0"]),
     (
         "/org/freedesktop/LogControl1",
@@ -236,9 +238,16 @@ fn everyone_may_look() {
 fn polkit_reads_the_shipped_actions() {
     let mut world = World::new();
     world.start_polkit("");
-    for verb in
-        ["reset", "factory-reset", "create-snapshot", "delete-snapshot", "commit", "restore", "read-changes"]
-    {
+    for verb in [
+        "reset",
+        "factory-reset",
+        "create-snapshot",
+        "delete-snapshot",
+        "commit",
+        "restore",
+        "repair-store",
+        "read-changes",
+    ] {
         let action = &format!("org.overlayd1.{verb}");
         let output = world.as_nobody("pkaction", &["--verbose", "--action-id", action]);
         let said = text(&output);

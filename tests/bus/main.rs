@@ -7,9 +7,11 @@
 )]
 
 mod authority;
+mod check;
 mod ear;
 mod erase;
 mod errors;
+mod health;
 mod interface;
 mod jobs;
 mod life;
@@ -23,4 +25,5 @@ mod tool;
 mod tool_jobs;
 mod tool_reset;
 mod tool_store;
+mod watch;
 mod world;

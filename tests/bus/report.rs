@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{BOOT, World, until};
+use crate::world::{BOOT, OVERLAY, OVERLAY_ROOT, World, property, until};
 
 /// Starts the daemon after a boot that executed something, and returns what it logged.
 fn told(action: &str, rest: &str) -> String {
@@ -32,6 +32,15 @@ fn what_a_boot_executed_is_told_by_its_own_message() {
         assert!(log.contains("alice (uid 1000)"), "{log}");
         assert_eq!(log.contains("snapshot="), !more.is_empty(), "{log}");
     }
+}
+
+#[test]
+fn going_back_by_itself_is_told_with_the_reason() {
+    let log = told("undo", "result = \"done\"\nvia = \"health\"\nreason = \"3 boots did not complete\"\n");
+    assert!(log.contains(overlayd::logging::message_id::WENT_BACK), "{log}");
+    assert!(log.contains("reason=\"3 boots did not complete\""), "{log}");
+    let other = told("undo", "result = \"done\"\nvia = \"base-changed\"\nreason = \"another base\"\n");
+    assert!(other.contains(overlayd::logging::message_id::UNDO_EXECUTED), "{other}");
 }
 
 #[test]
@@ -71,4 +80,20 @@ fn a_reset_tells_how_far_it_went_how_it_was_asked_and_what_it_kept() {
     let failed = told("reset", "result = \"failed\"\nlevel = \"factory\"\nmessage = \"no space\"\n");
     assert!(failed.contains(overlayd::logging::message_id::RESET_FAILED), "{failed}");
     assert!(failed.contains("reason=\"no space\""), "{failed}");
+}
+
+#[test]
+fn files_that_are_lost_are_told_by_a_message_of_their_own() {
+    let mut world = World::new();
+    world.hand_off("generation = 1\nreason = \"the files of generation 1 are lost\"\n");
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let log = || fs::read_to_string(world.dir.join("daemon.log")).unwrap();
+    until("it tells", || log().contains("the files of generation 1 are lost"));
+    assert!(log().contains(overlayd::logging::message_id::LAYER_LOST), "{}", log());
+    let bus = world.connect();
+    assert!(property::<bool>(&bus, OVERLAY_ROOT, OVERLAY, "Degraded"));
+    let why: String = property(&bus, OVERLAY_ROOT, OVERLAY, "DegradedReason");
+    assert_eq!(why, "the files of generation 1 are lost");
+    let page = crate::world::text(&world.tool(&["status"]));
+    assert!(page.contains("persistent: the files of generation 1 are lost"), "{page}");
 }

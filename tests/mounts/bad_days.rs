@@ -1,17 +1,18 @@
 //! Bad days: whatever is broken, the boot ends in the declared fallback, says why, and deletes nothing.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
 use overlayd::config::Mode;
+use overlayd::motd;
 use overlayd::store::Layout;
 
 use crate::rig::{Rig, run, s, text};
 
 /// Boots with something broken, and expects the volatile fallback with a reason that contains all of `words`.
-fn falls_back(rig: &Rig, words: &[&str]) {
+pub(crate) fn falls_back(rig: &Rig, words: &[&str]) {
     let handoff = rig.boot();
     let root = &handoff.overlay["root"];
     let reason = root.reason.clone().unwrap_or_default();
@@ -19,6 +20,12 @@ fn falls_back(rig: &Rig, words: &[&str]) {
     for word in words {
         assert!(reason.contains(word), "\"{word}\" is not in: {reason}");
     }
+    let greeting = fs::read_to_string(motd::PATH).unwrap();
+    assert!(greeting.contains("/ is volatile, not persistent"), "{greeting}");
+    let shown: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    assert!(greeting.contains(&shown), "{shown} is not in: {greeting}");
+    assert_eq!(fs::metadata(motd::PATH).unwrap().permissions().mode() & 0o777, 0o644);
+    assert_eq!(fs::metadata("/run/motd.d").unwrap().permissions().mode() & 0o777, 0o755);
     fs::write(rig.path("etc/works"), "x").unwrap();
 }
 
@@ -88,6 +95,7 @@ fn a_blank_device_is_formatted_when_told() {
     ));
     let handoff = rig.boot();
     assert_eq!(handoff.overlay["root"].mode, Mode::Persistent, "{handoff:?}");
+    assert!(!Path::new(motd::PATH).exists(), "all is well");
     fs::write(rig.path("etc/kept"), "x").unwrap();
     rig.reboot();
     assert!(rig.path("etc/kept").exists());
@@ -156,10 +164,18 @@ fn generation_toml_is_truncated() {
 
 #[test]
 fn request_toml_is_garbage() {
-    damaged(
-        |l| fs::write(l.request("root"), "version = 1\nid = 5\n").unwrap(),
-        &["request.toml:2", "overlayctl cancel"],
-    );
+    let rig = Rig::new("ext4", 64);
+    rig.boot();
+    fs::write(rig.path("etc/precious"), "data").unwrap();
+    rig.shutdown();
+    rig.offline(|l| fs::write(l.request("root"), "version = 1\nid = 5\n").unwrap());
+    let handoff = rig.boot();
+    assert_eq!(handoff.overlay["root"].mode, Mode::Persistent, "what was there before is there");
+    assert_eq!(fs::read(rig.path("etc/precious")).unwrap(), b"data");
+    let problems = handoff.problems.join("\n");
+    assert!(problems.contains("request.toml:2") && problems.contains("overlayctl cancel"), "{problems}");
+    rig.shutdown();
+    assert!(rig.offline(|l| l.request("root").exists()), "it is kept");
 }
 
 #[test]
@@ -178,9 +194,13 @@ fn the_work_directory_is_immutable() {
     let rig = Rig::new("ext4", 64);
     rig.boot();
     rig.shutdown();
-    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1).join("work"))]));
+    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1))]));
     falls_back(&rig, &["read-only", "work directory"]);
     rig.shutdown();
-    rig.offline(|l| run("chattr", &["-i", s(&l.work("root", 1).join("work"))]));
+    rig.offline(|l| run("chattr", &["-i", s(&l.work("root", 1))]));
     assert_eq!(rig.boot().overlay["root"].mode, Mode::Persistent, "mended, it is used again");
+    rig.shutdown();
+    // The kernel's part of it is nobody's.
+    rig.offline(|l| run("chattr", &["+i", s(&l.work("root", 1).join("work"))]));
+    assert_eq!(rig.boot().overlay["root"].mode, Mode::Persistent, "it is made anew");
 }

@@ -2,20 +2,21 @@
 //! And a kill at system calls of the boot that carries a request out.
 
 use std::fs;
-use std::time::Duration;
 
-use overlayd::config::{Mode, Undo};
+use overlayd::config::Mode;
 use overlayd::exec;
 use overlayd::keep;
 use overlayd::observe::{self, Base};
 use overlayd::operation;
 use overlayd::plan::execute::Scene;
+use overlayd::plan::retain::Keeping;
 use overlayd::plan::{self, Step};
-use overlayd::store::records::Level;
+use overlayd::store::health_record::HealthRecord;
+use overlayd::store::records::{self, Level};
 use overlayd::store::{Layout, read, write};
 
 use crate::reset::live_in;
-use crate::restore::{ask_restore, ask_seal, ask_undo, state};
+use crate::restore::{ask_bare, ask_named, ask_restore, ask_seal, ask_undo, state};
 use crate::rig::{Rig, manifest};
 
 /// What is asked for.
@@ -31,6 +32,10 @@ enum Ask {
     ResetKeeping,
     Restore,
     Undo,
+    /// What asks without a person: a new generation on the bare image, from one on a baseline.
+    Bare,
+    /// The same: back to a generation that is not the one before.
+    Named,
     Seal,
     Commit,
 }
@@ -110,7 +115,24 @@ fn waiting(ask: Ask, fstype: &str) -> Waiting {
         let new = if keep.is_empty() { below } else { with_kept(&below, &broken) };
         return Waiting { rig, base, old: broken, new };
     }
+    if ask == Ask::Bare {
+        rig.offline(|layout| write::point_baseline(layout, "root", Some(id)).unwrap());
+        ask_bare(&rig);
+        return Waiting { rig, base, old: broken, new: bare };
+    }
     ask_restore(&rig, id);
+    if ask == Ask::Named {
+        rig.boot();
+        rig.shutdown();
+        mark_good(&rig, 1);
+        ask_restore(&rig, id);
+        rig.boot();
+        fs::write(rig.path("etc/hostname"), "restored\n").unwrap();
+        let restored = manifest(&rig.sysroot);
+        rig.shutdown();
+        ask_named(&rig, 1);
+        return Waiting { rig, base, old: restored, new: broken };
+    }
     if ask == Ask::Undo {
         rig.boot();
         fs::write(rig.path("etc/hostname"), "restored\n").unwrap();
@@ -122,16 +144,31 @@ fn waiting(ask: Ask, fstype: &str) -> Waiting {
     Waiting { rig, base, old: broken, new: first }
 }
 
+/// Records that a generation came up well: it is retained until another one does.
+fn mark_good(rig: &Rig, number: u64) {
+    let record =
+        HealthRecord { version: 1, generation: number, good: Some(number), ..HealthRecord::default() };
+    rig.offline(|layout| {
+        let path = layout.health("root");
+        fs::write(&path, records::render(&path, &record).unwrap()).unwrap();
+    });
+}
+
 /// The store's steps of the request's execution, in the order in which a boot carries them out.
 fn execution(layout: &Layout, base: &str) -> Vec<Step> {
     let view = read::load(layout).unwrap();
     let request = view.overlays["root"].request.clone().unwrap().unwrap();
     let base = Base { identity: base.to_owned(), ..Base::default() };
     let now = observe::moment();
-    let undo = Undo::For(Duration::from_secs(7 * 86_400));
     let config = overlayd::config::load(std::path::Path::new("/nonexistent"), "").config;
     let kept = keep::select::pending(layout, &view, "root", config.root()).unwrap();
-    let scene = Scene { base: &base, now: &now, undo, scarce: false, kept: kept.as_ref().map(Ok) };
+    let scene = Scene {
+        base: &base,
+        now: &now,
+        keeping: Keeping::of(config.root()),
+        scarce: false,
+        kept: kept.as_ref().map(Ok),
+    };
     let execution = plan::execute::execution(&view, "root", &request, &scene).unwrap();
     [execution.before, execution.after].concat()
 }
@@ -167,6 +204,10 @@ fn cut_after(prefix: usize, ask: Ask, fstype: &str, cancel: bool) -> usize {
         assert!(state.snapshots.values().all(Result::is_ok), "{what}: {:?}", state.snapshots);
         assert!(state.generations.values().all(|g| g.record.is_ok()), "{what}");
         assert!(state.generations.len() <= 2, "garbage is left: {what}");
+        if matches!(ask, Ask::Bare | Ask::Named) && !cancel {
+            assert_eq!(state.generations.len(), 2, "what nobody gave up is gone: {what}");
+            assert!(state.snapshots.contains_key(&1), "{what}");
+        }
         if ask.is_factory() {
             let outcome = state.outcome.clone().unwrap().unwrap();
             assert_eq!(
@@ -234,6 +275,16 @@ fn every_prefix_of_a_restore_is_old_or_new_and_converges() {
 fn every_prefix_of_an_undo_is_old_or_new_and_converges() {
     every_prefix(Ask::Undo, "ext4", false);
     every_prefix(Ask::Undo, "ext4", true);
+}
+
+#[test]
+fn every_prefix_of_a_restore_of_the_bare_image_is_old_or_new_and_converges() {
+    every_prefix(Ask::Bare, "ext4", false);
+}
+
+#[test]
+fn every_prefix_of_going_back_to_a_named_generation_is_old_or_new_and_converges() {
+    every_prefix(Ask::Named, "xfs", false);
 }
 
 #[test]

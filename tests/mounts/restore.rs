@@ -20,6 +20,16 @@ pub(crate) fn ask_undo(rig: &Rig) {
     rig.ask(|view, now| request::undo(view, "root", Undo::Always, &asked(), now));
 }
 
+/// What asks without a person.
+pub(crate) fn ask_bare(rig: &Rig) {
+    rig.ask(|view, now| request::bare(view, "root", &asked(), "a test wants it", now));
+}
+
+/// The same.
+pub(crate) fn ask_named(rig: &Rig, number: u64) {
+    rig.ask(|view, now| request::go_back(view, "root", number, &asked(), "a test wants it", now));
+}
+
 pub(crate) fn ask_seal(rig: &Rig, commit: bool) {
     let wanted = Sealing { description: "whole".into(), userdata: [("k".into(), "v".into())].into(), commit };
     rig.ask(|view, now| request::snapshot(view, "root", &wanted, &asked(), now));

@@ -54,6 +54,15 @@ impl Rig {
 
     /// The `[state]` table's lines, and a whole overlay table if wanted, besides the device.
     pub(crate) fn configure(&mut self, more: &str) {
+        // Nobody marks these boots good; what comes of that is the business of the tests of health.
+        self.configure_counting(&format!("{more}\n[overlay.root.health]\ntries = 0"));
+    }
+
+    /// The same, and boots are counted.
+    pub(crate) fn configure_counting(&mut self, more: &str) {
+        let units = self.dir.join("base/usr/lib/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        fs::copy("units/overlayd-good.service", units.join("overlayd-good.service")).unwrap();
         let text = format!("[state]\ndevice = \"LABEL={}\"\ntimeout = \"300ms\"\n{more}\n", self.label);
         self.configure_whole(&text);
     }
@@ -61,6 +70,11 @@ impl Rig {
     /// The whole configuration file of the base.
     pub(crate) fn configure_whole(&mut self, text: &str) {
         fs::write(self.dir.join("base/etc/overlayd/overlayd.toml"), text).unwrap();
+        self.rebuild();
+    }
+
+    /// Makes the base an image again, with what was changed beside it.
+    pub(crate) fn rebuild(&mut self) {
         self.unmount_base();
         self.build("squashfs");
     }
@@ -80,9 +94,38 @@ impl Rig {
         run("mount", &["-o", "ro", &device, s(&self.sysroot)]);
     }
 
+    /// Makes a second image, of another version, and returns its device. The machine still boots the first.
+    pub(crate) fn another_base(&mut self, version: &str) -> String {
+        let (tree, image) = (self.dir.join("base"), self.dir.join(format!("base-{version}.img")));
+        let release = tree.join("etc/os-release");
+        let first = fs::read_to_string(&release).unwrap();
+        fs::write(&release, format!("ID=test\nIMAGE_VERSION={version}\n")).unwrap();
+        run("mksquashfs", &[s(&tree), s(&image), "-quiet", "-no-progress", "-all-time", "1000000000"]);
+        fs::write(&release, first).unwrap();
+        let (device, booted) = (self.attach(&image), self.loops.len() - 2);
+        self.loops.swap(booted, booted + 1);
+        device
+    }
+
+    /// The device of the base that is booted.
+    pub(crate) fn base_device(&self) -> String {
+        self.loops.last().unwrap().clone()
+    }
+
+    /// Takes the machine down; the next boot finds this base.
+    pub(crate) fn change_base(&mut self, device: &str) {
+        self.shutdown();
+        run("umount", &[s(&self.sysroot)]);
+        let at = self.loops.iter().position(|known| known == device).unwrap();
+        let found = self.loops.remove(at);
+        self.loops.push(found);
+        run("mount", &["-o", "ro", device, s(&self.sysroot)]);
+    }
+
     /// Makes the state filesystem anew.
     pub(crate) fn mkfs(&self, fstype: &str) {
         let quiet: &[&str] = match fstype {
+            "vfat" => return drop(run("mkfs.vfat", &["-n", "OTHER", &self.device])),
             "ext4" => &["-q", "-F"],
             "xfs" => &["-q", "-f"],
             _ => &["-q", "-f"],
@@ -205,6 +248,29 @@ impl Rig {
     /// A file beside the images.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         self.dir.join(name)
+    }
+
+    /// The label of the state filesystem.
+    pub(crate) fn label(&self) -> String {
+        self.label.clone()
+    }
+
+    /// Takes another loop device, made elsewhere, down with the rig.
+    pub(crate) fn adopt(&mut self, device: String) {
+        self.loops.insert(0, device);
+    }
+
+    /// Takes the state device away.
+    pub(crate) fn unplug(&self) {
+        run("losetup", &["-d", &self.device]);
+    }
+
+    /// Brings it back.
+    pub(crate) fn plug(&mut self) {
+        let gone = self.loops.iter().position(|device| *device == self.device).unwrap();
+        let output = run("losetup", &["-f", "--show", s(&self.dir.join("state.img"))]);
+        self.device = text(&output).trim().to_owned();
+        self.loops[gone] = self.device.clone();
     }
 
     /// Another loop device, taken down with the rig.

@@ -222,6 +222,74 @@ fn systemds_word_fires_again_after_a_boot_without_it() {
     machine.stays("and once again once");
 }
 
+/// Boots, and expects that the upper was left out.
+fn skips(machine: &Machine, why: &str) {
+    let handoff = machine.rig.boot();
+    let root = &handoff.overlay["root"];
+    assert_eq!((root.mode, root.generation), (Mode::Volatile, None), "{why}: {handoff:?}");
+    assert!(root.reason.as_ref().is_some_and(|why| why.starts_with("overlayd.skip is on")), "{handoff:?}");
+    assert_eq!(handoff.problems, Vec::<String>::new(), "{why}");
+    assert_eq!(manifest(&machine.rig.sysroot), machine.bare, "{why}");
+    machine.rig.shutdown();
+}
+
+#[test]
+fn the_upper_is_left_out_once_however_long_the_word_stays() {
+    let machine = Machine::lived_in("ext4", 64);
+    let id = machine.rig.copy_to_snapshot();
+    ask_restore(&machine.rig, id);
+    machine.words("overlayd.skip");
+    skips(&machine, "the word");
+    assert_eq!(machine.marks(), ["overlayd.skip=1"]);
+    let handoff = machine.rig.boot();
+    assert_eq!(handoff.overlay["root"].snapshot, Some(id), "the request had to wait: {handoff:?}");
+    machine.rig.shutdown();
+    machine.stays("the word is still there");
+    machine.words("overlayd.skip=no");
+    machine.stays("it says no");
+    machine.words("overlayd.skip=1 overlayd.reset=with:baseline");
+    skips(&machine, "the word, again");
+    assert_eq!(machine.marks(), ["overlayd.skip=1", "with"]);
+    machine.words("quiet");
+    machine.rig.boot();
+    assert_eq!(manifest(&machine.rig.sysroot), machine.bare, "the reset was asked for before");
+    machine.rig.shutdown();
+    assert_eq!(machine.marks(), ["with"]);
+}
+
+#[test]
+fn an_upper_that_is_left_out_is_neither_counted_nor_given_up() {
+    let mut machine = Machine::new("xfs", 320);
+    machine.rig.configure_counting("");
+    machine.bare = manifest(&machine.rig.sysroot);
+    machine.rig.boot();
+    live_in(&machine.rig);
+    let mine = manifest(&machine.rig.sysroot);
+    machine.rig.shutdown();
+    let boots = |machine: &Machine| machine.rig.offline(|at| state(at).health.unwrap().unwrap().boots);
+    (2..=3).for_each(|_| drop(machine.stays("it does not come up")));
+    assert_eq!(boots(&machine), 3);
+    machine.words("overlayd.skip");
+    skips(&machine, "one too many, but left out");
+    assert_eq!(boots(&machine), 3);
+    machine.rig.offline(|at| fs::remove_file(at.health("root")).unwrap());
+    machine.rig.boot();
+    assert_eq!(manifest(&machine.rig.sysroot), mine);
+    machine.rig.shutdown();
+}
+
+#[test]
+fn marks_that_were_tampered_with_leave_no_upper_out() {
+    let machine = Machine::lived_in("ext4", 64);
+    machine.words("overlayd.skip");
+    machine.rig.offline(|layout| fs::write(layout.tokens(), "one two\n").unwrap());
+    let problems = machine.stays("tampered");
+    assert!(
+        problems.iter().any(|p| p.starts_with("overlayd.skip via the kernel command line is not")),
+        "{problems:?}"
+    );
+}
+
 #[test]
 fn a_reset_that_systemd_completed_in_the_initramfs_is_ours_too() {
     let machine = Machine::lived_in("ext4", 64);

@@ -38,6 +38,8 @@ fn the_state_device_is_missing() {
     let waited = guest.succeed("sed -n 's/^waited-ms = //p' /run/overlayd/boot.toml");
     let waited: i64 = waited.trim().parse().unwrap_or(i64::MAX);
     assert!(waited <= WAIT_LIMIT_MS, "boot waited {waited} ms");
+    let greeting = guest.succeed("cat /run/motd.d/overlayd");
+    assert!(greeting.contains("/ is volatile") && greeting.contains("LABEL=overlayd"), "{greeting}");
     make_marks(&mut guest);
     let refused = guest.run("overlayctl reset --yes");
     assert!(refused.status != 0, "a reset without a store succeeded: {refused:?}");

@@ -5,6 +5,8 @@
 mod asked;
 mod checks;
 mod harness;
+mod health;
+mod health_more;
 mod triggers_more;
 #[macro_use]
 mod row;

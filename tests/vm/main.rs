@@ -4,7 +4,10 @@ mod asked;
 mod bad_days;
 mod bus;
 mod checks;
+#[cfg(feature = "test-full")]
+mod ends;
 mod harness;
+mod health;
 #[cfg(feature = "test-full")]
 mod key;
 mod luks;
@@ -17,6 +20,7 @@ mod secrets;
 mod snapshots;
 mod soft;
 mod triggers;
+mod watch;
 mod wipe;
 #[macro_use]
 mod row;

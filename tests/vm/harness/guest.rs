@@ -111,10 +111,40 @@ impl Guest {
         self.wait_for_end("reboot: Power down");
     }
 
+    /// `systemctl halt`, to the end, which is none: then the power goes.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn halt(mut self) {
+        // Nobody answers, and QEMU does not end.
+        if let Err(error) = self.agent.send("systemctl halt") {
+            self.fail(&format!("the guest does not listen: {error}"));
+        }
+        self.wait_for_console("reboot: System halted");
+        self.kill();
+    }
+
     /// Waits until the machine goes off by itself, and gives back all that it said.
     pub(crate) fn wait_off(mut self) -> String {
         self.wait_for_end("reboot: Power down");
         self.console()
+    }
+
+    /// Waits until the kernel panics, and the machine goes off by that.
+    pub(crate) fn wait_panic(mut self) {
+        self.wait_gone();
+        if !self.console().contains("Kernel panic") {
+            self.fail("the machine ended without a panic");
+        }
+    }
+
+    /// Waits until something resets the machine without a word of init.
+    #[cfg(feature = "test-full")]
+    #[allow(dead_code, reason = "only the rows of full.rs have a watchdog")]
+    pub(crate) fn wait_reset(mut self) {
+        self.wait_gone();
+        let console = self.console();
+        if console.contains("Kernel panic") || console.contains("reboot: Power down") {
+            self.fail("the machine was not reset");
+        }
     }
 
     /// Cuts the power. What the disk holds is what the guest had flushed.
@@ -169,16 +199,20 @@ impl Guest {
     }
 
     fn wait_for_end(&mut self, last_words: &str) {
+        self.wait_gone();
+        let console = self.console();
+        if console.contains("Kernel panic") || !console.contains(last_words) {
+            self.fail(&format!("the machine did not end with {last_words:?}"));
+        }
+    }
+
+    fn wait_gone(&mut self) {
         let end = Instant::now() + PATIENCE;
         while !self.is_off() {
             if Instant::now() > end {
                 self.fail("the machine did not go off");
             }
             std::thread::sleep(Duration::from_millis(50));
-        }
-        let console = self.console();
-        if console.contains("Kernel panic") || !console.contains(last_words) {
-            self.fail(&format!("the machine did not end with {last_words:?}"));
         }
     }
 
