@@ -53,8 +53,8 @@ pub fn run(places: &Places) -> Result<()> {
         return Ok(());
     }
     tell(&before, &now, &look);
-    // A daemon that is started now shall know what was, so that it can say what is new.
-    call(&["org.freedesktop.DBus.Peer", "Ping"]);
+    // A daemon that is started now shall know what was, so that it can say what is new: this is answered after the first look.
+    call(&["org.overlayd1.Manager", "ListOverlays", "t", "0"]);
     record::save(&places.handoff, &now)?;
     call(&["org.overlayd1.Manager", "Reload", "t", "0"]);
     Ok(())

@@ -287,6 +287,7 @@ fn given_up(layout: &Layout, view: &StoreView, overlay: &str, steps: &[Step]) ->
         Step::DiscardSnapshot(name, dir) => {
             Some(format!("snapshot {dir}{}{}", of(name), snapshot(layout, view, name, dir, end)))
         }
+        Step::DiscardOther { path, .. } if sweep::is_bookkeeping(path) => None,
         Step::DiscardOther { path, .. } => {
             let what = layout.overlays().join(path);
             let size = if what.is_dir() { counted(&what, end) } else { String::new() };

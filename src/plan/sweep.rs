@@ -27,6 +27,12 @@ pub fn discards(view: &StoreView, overlay: &str, live: Option<u64>) -> Vec<Step>
     steps
 }
 
+/// Whether it is a pointer or a record of an overlay: it holds nothing that a person could miss.
+pub fn is_bookkeeping(path: &Path) -> bool {
+    let names = files(&OverlayView::absent()).map(|(name, _)| name);
+    path.components().count() == 2 && names.iter().any(|name| path.ends_with(name))
+}
+
 /// What an overlay has besides its layers.
 fn files(state: &OverlayView) -> [(&'static str, bool); 5] {
     let points = |pointer: &crate::Result<Option<u64>>| !matches!(pointer, Ok(None));
@@ -52,4 +58,19 @@ fn layers(name: &str, state: &OverlayView, live: Option<u64>) -> Vec<Step> {
 
 fn other(overlay: &str, path: &Path) -> Step {
     Step::DiscardOther { overlay: overlay.to_owned(), path: PathBuf::from(path) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pointers_and_records_are_told_from_what_a_person_put_there() {
+        for path in ["root/current", "var/baseline", "root/health.toml", "var/request.toml"] {
+            assert!(is_bookkeeping(Path::new(path)), "{path}");
+        }
+        for path in ["current", "root/current/x", "root/current.old", "root/notes", "root", "tokens"] {
+            assert!(!is_bookkeeping(Path::new(path)), "{path}");
+        }
+    }
 }

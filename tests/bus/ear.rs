@@ -3,14 +3,20 @@
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::num::NonZero;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_core::Stream;
 use zbus::match_rule::MatchRule;
 use zbus::message::Type;
 use zbus::{Connection, Message, MessageStream, OwnedObjectPath, OwnedVariant};
+use zruntime::SharedRuntime;
 
 use crate::world::{JOB, NAME, ROOT, call, property, until};
+
+/// How long a signal may take, on the slowest machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer of a method that makes a job.
 pub(crate) type Accepted = (u64, OwnedObjectPath);
@@ -22,7 +28,15 @@ pub(crate) fn signals(bus: &Connection) -> MessageStream {
 }
 
 fn next(stream: &mut MessageStream) -> Message {
-    zbus::block_on(poll_fn(|c| Pin::new(&mut *stream).poll_next(c))).expect("the stream goes on").unwrap()
+    let message = zbus::block_on(async {
+        let mut limit = pin!(SharedRuntime::current().unwrap().sleep(PATIENCE));
+        poll_fn(|context| match Pin::new(&mut *stream).poll_next(context) {
+            Poll::Pending => limit.as_mut().poll(context).map(|_| panic!("no signal within {PATIENCE:?}")),
+            ready => ready,
+        })
+        .await
+    });
+    message.expect("the stream goes on").unwrap()
 }
 
 /// The next signal of that name.

@@ -168,6 +168,11 @@ fn a_volatile_root_goes_back_to_the_image() {
         empties(layout);
     });
     assert_eq!(rig.boot().overlay["root"].executed, None);
+    // The store that is left is one that a persistent root can begin in.
+    rig.shutdown();
+    rig.configure("");
+    let root = rig.boot().overlay["root"].clone();
+    assert_eq!((root.mode, root.generation, root.reason), (Mode::Persistent, Some(1), None));
 }
 
 /// A step fails although nothing is damaged: the machine comes up with what it had, and says why.
