@@ -156,9 +156,11 @@ fn overlays(sources: &Sources, view: Option<&StoreView>, handoff: Option<&Handof
             }
         }
     }
-    if sources.count_upper {
-        for overlay in overlays.iter_mut().filter(|o| o.mode == Mode::Volatile.word()) {
-            overlay.upper = count(&PathBuf::from(handoff::RUN_DIR).join(&overlay.name).join("volatile/fs"));
+    for overlay in overlays.iter_mut().filter(|o| o.mode == Mode::Volatile.word()) {
+        let at = PathBuf::from(handoff::RUN_DIR).join(&overlay.name).join("volatile");
+        overlay.memory = memory(&at);
+        if sources.count_upper {
+            overlay.upper = count(&at.join("fs"));
         }
     }
     overlays
@@ -302,6 +304,16 @@ fn undo(state: &OverlayView, policy: config::Undo) -> Option<Undo> {
         config::Undo::Always | config::Undo::Never => None,
     };
     Some(Undo { generation, until })
+}
+
+fn memory(at: &Path) -> Option<Memory> {
+    let space = space::of(at).ok()?;
+    Some(Memory {
+        bytes_total: space.bytes_total,
+        bytes_free: space.bytes_free,
+        inodes_total: space.inodes_total,
+        inodes_free: space.inodes_free,
+    })
 }
 
 fn count(upper: &Path) -> Option<Usage> {

@@ -56,6 +56,10 @@ impl Page {
         if let Some(upper) = &overlay.upper {
             self.field("Upper", &usage(upper));
         }
+        if let Some(memory) = &overlay.memory {
+            let bytes = (memory.bytes_free, memory.bytes_total);
+            self.field("RAM free", &free(bytes, (memory.inodes_free, memory.inodes_total)));
+        }
         if status.store.is_some() {
             self.snapshots(overlay);
         }
@@ -116,13 +120,8 @@ impl Page {
         let read_only = if store.read_only { ", read-only" } else { "" };
         let below = store.encrypted_on.as_ref().map(|on| format!(", encrypted on {on}")).unwrap_or_default();
         self.field("Store", &format!("{device} ({filesystem}{read_only}{below}), {}", store.uuid));
-        let free = percent(store.bytes_free, store.bytes_total);
-        let mut text = format!("{} of {} ({free}%)", bytes(store.bytes_free), bytes(store.bytes_total));
-        if store.inodes_total > 0 {
-            // Writing to a String can not fail.
-            let _ = write!(text, ", {}% of the inodes", percent(store.inodes_free, store.inodes_total));
-        }
-        self.field("Free", &text);
+        let bytes = (store.bytes_free, store.bytes_total);
+        self.field("Free", &free(bytes, (store.inodes_free, store.inodes_total)));
         if !store.reserve {
             let text = self.paint.tone(Tone::Notice, "gone: it is refilled when there is space");
             self.field("Reserve", &text);
@@ -218,6 +217,17 @@ impl Page {
             self.line(&format!("  - {problem}"));
         }
     }
+}
+
+/// `512M of 1G (50%), 99% of the inodes`: free, and in all.
+fn free(of_bytes: (u64, u64), of_inodes: (u64, u64)) -> String {
+    let part = percent(of_bytes.0, of_bytes.1);
+    let mut text = format!("{} of {} ({part}%)", bytes(of_bytes.0), bytes(of_bytes.1));
+    if of_inodes.1 > 0 {
+        // Writing to a String can not fail.
+        let _ = write!(text, ", {}% of the inodes", percent(of_inodes.0, of_inodes.1));
+    }
+    text
 }
 
 /// `12.3M in 841 entries`.

@@ -1,7 +1,7 @@
 //! What the status page says in the cases that matter.
 
 use super::*;
-use crate::status::{Snapshot, Undo};
+use crate::status::{Memory, Snapshot, Undo};
 
 const NOW: u64 = 1_778_311_773;
 
@@ -75,6 +75,17 @@ fn a_degraded_one_says_why_and_what_is_wrong() {
     assert!(text.contains("     Actual: volatile: LABEL=overlayd did not appear within 10s\n"), "{text}");
     assert!(text.contains("      Store: none: nothing that is written here persists\n"), "{text}");
     assert!(text.ends_with("\nProblems:\n  - the state device is missing\n"), "{text}");
+}
+
+#[test]
+fn a_layer_in_ram_tells_what_is_left_of_it() {
+    let mut status = healthy();
+    status.store = None;
+    let memory =
+        Memory { bytes_total: 16 << 20, bytes_free: 12 << 20, inodes_total: 4096, inodes_free: 1024 };
+    status.overlays[0].memory = Some(memory);
+    let text = render(&status, NOW, Paint(false));
+    assert!(text.contains("   RAM free: 12M of 16M (75%), 25% of the inodes\n"), "{text}");
 }
 
 #[test]

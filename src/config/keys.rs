@@ -11,6 +11,8 @@ pub enum Kind {
     Duration,
     /// A size: `50%` of the RAM, `512M`, bytes.
     Size,
+    /// A number of inodes: `100%` of what its size suggests, `100000`, `100k`.
+    Inodes,
     /// `LABEL=`, `UUID=`, `PARTLABEL=`, `PARTUUID=`, an absolute path, or empty.
     Device,
     /// A relative path of plain components.
@@ -65,6 +67,7 @@ pub const KEYS: &[Key] = &[
     key("overlay.*.target", Kind::Text, "/", ""),
     key("overlay.*.mode", Kind::Choice(MODES), "persistent", "mode"),
     key("overlay.*.size", Kind::Size, "50%", "size"),
+    key("overlay.*.inodes", Kind::Inodes, "100%", "inodes"),
     key("overlay.*.fallback", Kind::Choice(FALLBACKS), "volatile", "fallback"),
     key("overlay.*.base-changed", Kind::Choice(BASE_CHANGED), "keep", "base-changed"),
     key("overlay.*.reset.undo", Kind::Undo, "7d", ""),
@@ -77,8 +80,13 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Keys that have a meaning for the overlay `root` alone.
-const ROOT_ONLY: &[&str] =
-    &["overlay.*.size", "overlay.*.fallback", "overlay.*.reset.esp", "overlay.*.health.tries"];
+const ROOT_ONLY: &[&str] = &[
+    "overlay.*.size",
+    "overlay.*.inodes",
+    "overlay.*.fallback",
+    "overlay.*.reset.esp",
+    "overlay.*.health.tries",
+];
 
 const fn key(name: &'static str, kind: Kind, default: &'static str, word: &'static str) -> Key {
     Key { name, kind, default, word }

@@ -8,7 +8,7 @@ use super::fragment::{Entry, Origin};
 use super::keys;
 use super::load::Problem;
 use super::others;
-use super::values::{self, Size};
+use super::values::{self, Inodes, Size};
 use crate::error::Place;
 use crate::keep::Pattern;
 use crate::store::records::Level;
@@ -68,6 +68,8 @@ pub struct Overlay {
     pub mode: Mode,
     /// Cap of a volatile upper.
     pub size: Size,
+    /// Cap of the files in it.
+    pub inodes: Inodes,
     /// What to mount when the mode can not be had.
     pub fallback: Fallback,
     /// What to do with a generation that was made on another base.
@@ -216,6 +218,7 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
         target: PathBuf::from(get("target")),
         mode: mode_of(get("mode")),
         size: values::parse_size(get("size")).unwrap_or(Size::Percent(50)),
+        inodes: values::parse_inodes(get("inodes")).unwrap_or(Inodes::Percent(100)),
         fallback: match get("fallback") {
             "read-only" => Fallback::ReadOnly,
             "fail" => Fallback::Fail,

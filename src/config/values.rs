@@ -27,6 +27,29 @@ impl Size {
     }
 }
 
+/// A cap for the files of a volatile upper. Never none: to tmpfs, 0 means that there is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inodes {
+    /// Of one for each 4 KiB of its size, 1 to 100: the ratio the kernel takes for a whole tmpfs.
+    Percent(u8),
+    /// So many.
+    Count(u64),
+}
+
+/// Fewer do not even carry an overlay with its work directory and what is changed by every boot.
+const FEWEST_INODES: u64 = 64;
+const BYTES_PER_INODE: u64 = 4096;
+
+impl Inodes {
+    /// How many, for an upper of so many bytes.
+    pub fn of(self, bytes: u64) -> u64 {
+        match self {
+            Inodes::Percent(p) => (bytes / BYTES_PER_INODE * u64::from(p) / 100).max(FEWEST_INODES),
+            Inodes::Count(n) => n,
+        }
+    }
+}
+
 /// Whether `text` is a value of `kind`; the error says what would be.
 pub fn check(kind: Kind, text: &str) -> Result<(), String> {
     match kind {
@@ -34,6 +57,7 @@ pub fn check(kind: Kind, text: &str) -> Result<(), String> {
         Kind::Choice(words) => check_choice(words, text),
         Kind::Duration => parse_duration(text).map(drop),
         Kind::Size => parse_size(text).map(drop),
+        Kind::Inodes => parse_inodes(text).map(drop),
         Kind::Device if text.is_empty() => Ok(()),
         Kind::Device => DeviceSpec::parse(text).map(drop),
         Kind::RelativePath => check_relative(text),
@@ -104,20 +128,36 @@ pub fn parse_size(text: &str) -> Result<Size, String> {
             _ => Err(bad()),
         };
     }
+    scaled(text.trim_end_matches("iB").trim_end_matches('B'))
+        .filter(|bytes| *bytes >= 1 << 16)
+        .map(Size::Bytes)
+        .ok_or_else(bad)
+}
+
+/// Parses `100%`, `100000`, `100k`.
+pub fn parse_inodes(text: &str) -> Result<Inodes, String> {
+    let inodes = match text.ends_with('%') {
+        true => parse_percent(text).ok().filter(|p| *p > 0).map(Inodes::Percent),
+        // The kernel takes no more than it can count in units of 1 KiB.
+        false => scaled(text).filter(|n| (FEWEST_INODES..1 << 54).contains(n)).map(Inodes::Count),
+    };
+    inodes.ok_or_else(|| {
+        format!("\"{text}\" is not a number of inodes from {FEWEST_INODES} on; write for example \"100%\", \"100000\" or \"100k\"")
+    })
+}
+
+/// A number, and what it is multiplied with: 1024 for `k`, and so on, as tmpfs has it.
+fn scaled(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits].parse().map_err(|_| bad())?;
-    let shift = match text[digits..].trim_end_matches("iB").trim_end_matches('B') {
+    let shift = match &text[digits..] {
         "" => 0,
         "K" | "k" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(bad()),
+        "M" | "m" => 20,
+        "G" | "g" => 30,
+        "T" | "t" => 40,
+        _ => return None,
     };
-    match number.checked_mul(1 << shift) {
-        Some(bytes) if bytes >= 1 << 16 => Ok(Size::Bytes(bytes)),
-        _ => Err(bad()),
-    }
+    text[..digits].parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 fn unit_ms(unit: &str) -> Option<u64> {
@@ -187,6 +227,20 @@ mod tests {
         assert_eq!(parse_size("1GiB").unwrap(), Size::Bytes(1 << 30));
         for bad in ["", "0%", "101%", "-1", "5X", "12", "99999999999T"] {
             assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn inodes_are_never_without_a_limit() {
+        assert_eq!(parse_inodes("100%").unwrap().of(256 << 20), 65536);
+        assert_eq!(parse_inodes("25%").unwrap().of(256 << 20), 16384);
+        assert_eq!(parse_inodes("1%").unwrap().of(0), 64);
+        assert_eq!(parse_inodes("100k").unwrap().of(0), 100 << 10);
+        assert_eq!(parse_inodes("1m").unwrap(), Inodes::Count(1 << 20));
+        for bad in
+            ["", "0", "0%", "0k", "63", "101%", "-1", "many", "1.5k", "5X", "20000T", "99999999999999999999"]
+        {
+            assert!(parse_inodes(bad).unwrap_err().contains("number of inodes"), "{bad}");
         }
     }
 

@@ -232,12 +232,16 @@ impl OverlayObject {
 
     #[zbus(property(emits_changed_signal = "false"))]
     async fn bytes_free(&self) -> u64 {
-        self.core.fresh(Depth::Quick).await.store.as_ref().map_or(0, |s| s.bytes_free)
+        let status = self.core.fresh(Depth::Quick).await;
+        let on_disk = || status.store.as_ref().map_or(0, |s| s.bytes_free);
+        find(&status, &self.name).memory.map_or_else(on_disk, |m| m.bytes_free)
     }
 
     #[zbus(property(emits_changed_signal = "false"))]
     async fn inodes_free(&self) -> u64 {
-        self.core.fresh(Depth::Quick).await.store.as_ref().map_or(0, |s| s.inodes_free)
+        let status = self.core.fresh(Depth::Quick).await;
+        let on_disk = || status.store.as_ref().map_or(0, |s| s.inodes_free);
+        find(&status, &self.name).memory.map_or_else(on_disk, |m| m.inodes_free)
     }
 }
 

@@ -20,9 +20,6 @@ use crate::store::{OverlayView, StoreView, reserve};
 use crate::sys::overlay::{self, OPTIONS};
 use crate::sys::space::Space;
 
-/// One inode a so many bytes, in a volatile upper: the ratio the kernel takes for a whole tmpfs.
-const BYTES_PER_INODE: u64 = 4096;
-
 /// What is known at boot, the store aside.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
@@ -230,7 +227,7 @@ fn in_memory(overlay: &Overlay, facts: &Facts, plan: &mut BootPlan) {
     let bytes = overlay.size.bytes(facts.ram);
     let at = facts.run.join(&facts.name).join("volatile");
     plan.options = OPTIONS.to_owned();
-    plan.steps.push(Step::MountVolatile { at: at.clone(), bytes, inodes: bytes / BYTES_PER_INODE });
+    plan.steps.push(Step::MountVolatile { at: at.clone(), bytes, inodes: overlay.inodes.of(bytes) });
     mount_overlay(facts, at.join("fs"), at.join("work"), plan);
 }
 

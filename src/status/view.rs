@@ -97,6 +97,8 @@ pub struct OverlayStatus {
     pub undo: Option<Undo>,
     /// What the upper holds.
     pub upper: Option<Usage>,
+    /// What is left of the RAM that a volatile layer may take; none: it is not volatile.
+    pub memory: Option<Memory>,
     /// The request that waits for the next boot.
     pub pending: Option<Pending>,
     /// How the last request ended.
@@ -117,6 +119,20 @@ pub struct Usage {
     pub entries: u64,
     /// False if counting was cut off by its time limit: then both are lower bounds.
     pub complete: bool,
+}
+
+/// The RAM that a volatile layer may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Memory {
+    /// Its cap in bytes.
+    pub bytes_total: u64,
+    /// Free bytes.
+    pub bytes_free: u64,
+    /// Its cap of inodes.
+    pub inodes_total: u64,
+    /// Free inodes: each name takes one, a deleted name of the image as well.
+    pub inodes_free: u64,
 }
 
 /// A request that waits.

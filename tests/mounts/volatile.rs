@@ -1,10 +1,12 @@
 //! The upper in RAM: capped, gone after a reboot, and on the baseline where there is one.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Instant;
 
 use overlayd::config::Mode;
+use overlayd::observe;
 use overlayd::store::{read, write};
 use overlayd::sys::mountinfo;
 
@@ -33,6 +35,69 @@ fn volatile_is_capped_and_gone_after_a_reboot() {
     rig.shutdown();
     rig.boot();
     assert_eq!(manifest(&rig.sysroot), bare);
+}
+
+/// Fills every inode, and tries what an administrator would.
+fn is_capped_by_inodes(rig: &Rig, inodes: u64) {
+    let space = || observe::space(Path::new("/run/overlayd/root/volatile")).unwrap();
+    assert_eq!(space().inodes_total, inodes);
+    let made = (0..inodes).take_while(|i| fs::write(rig.path(&format!("tmp/{i}")), "").is_ok()).count();
+    let full = |tried: std::io::Result<()>| assert_eq!(tried.unwrap_err().kind(), ErrorKind::StorageFull);
+    full(fs::write(rig.path("tmp/one-more"), ""));
+    assert_eq!(space().inodes_free, 0);
+    assert!(space().bytes_free > space().bytes_total / 2, "blocks are not what is short");
+    let hostname = rig.path("etc/hostname");
+    full(fs::write(&hostname, "changed\n"));
+    // A whiteout is a name like any other; overlayfs has one or none in stock.
+    let gone = ["etc/hostname", "etc/os-release", "var/lib/.hidden/odd\nname"].map(|name| rig.path(name));
+    let refused = gone.iter().filter(|path| fs::remove_file(path).is_err()).count();
+    assert!(refused >= 2, "{refused}");
+    // The machine goes on: what there is can be read, changed and deleted, and then there is room again.
+    fs::write(rig.path("tmp/0"), "written").unwrap();
+    fs::rename(rig.path("tmp/0"), rig.path("tmp/renamed")).unwrap();
+    assert_eq!(fs::read_to_string(rig.path("tmp/renamed")).unwrap(), "written");
+    for i in 1..made {
+        fs::remove_file(rig.path(&format!("tmp/{i}"))).unwrap();
+    }
+    gone.iter().filter(|path| path.exists()).for_each(|path| fs::remove_file(path).unwrap());
+    fs::write(&hostname, "mine\n").unwrap();
+}
+
+#[test]
+fn inodes_are_capped_as_configured() {
+    let mut rig = Rig::without_filesystem(64);
+    for inodes in ["64", "2%"] {
+        rig.configure_whole(&format!(
+            "[overlay.root]\nmode = \"volatile\"\nsize = \"16M\"\ninodes = \"{inodes}\"\n"
+        ));
+        let root = &rig.boot().overlay["root"];
+        assert_eq!((root.mode, root.reason.clone()), (Mode::Volatile, None));
+        is_capped_by_inodes(&rig, if inodes == "64" { 64 } else { 81 });
+        rig.shutdown();
+    }
+}
+
+#[test]
+fn inodes_are_capped_in_the_fallback() {
+    let mut rig = Rig::without_filesystem(64);
+    rig.configure_whole("[state]\ntimeout = \"100ms\"\n\n[overlay.root]\nsize = \"16M\"\ninodes = \"200\"\n");
+    let root = &rig.boot().overlay["root"];
+    assert_eq!((root.configured, root.mode), (Mode::Persistent, Mode::Volatile));
+    is_capped_by_inodes(&rig, 200);
+}
+
+#[test]
+fn a_number_of_inodes_that_means_no_limit_is_refused_and_told() {
+    let mut rig = Rig::without_filesystem(64);
+    rig.configure_whole("[overlay.root]\nmode = \"volatile\"\nsize = \"16M\"\ninodes = \"0\"\n");
+    let root = &rig.boot().overlay["root"];
+    let reason = root.reason.clone().unwrap();
+    assert!(
+        reason.contains("overlayd.toml:4: overlay.root.inodes: \"0\" is not a number of inodes"),
+        "{reason}"
+    );
+    let space = observe::space(Path::new("/run/overlayd/root/volatile")).unwrap();
+    assert_eq!((root.mode, space.inodes_total), (Mode::Volatile, 4096));
 }
 
 /// What was committed is there after every boot; what came later is not.

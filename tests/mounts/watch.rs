@@ -239,3 +239,26 @@ fn a_layer_in_ram_runs_full() {
     }
     level("critical", message_id::SPACE_LOW, "of the inodes are free");
 }
+
+#[test]
+fn inodes_of_a_layer_in_ram_run_out() {
+    let mut rig = Rig::without_filesystem(64);
+    rig.configure_whole("[overlay.root]\nmode = \"volatile\"\nsize = \"16M\"\ninodes = \"1k\"\n");
+    rig.boot();
+    is_well();
+    let fill = |names: std::ops::Range<u64>| {
+        names.for_each(|n| fs::write(rig.path(&format!("etc/{n}")), "").unwrap());
+    };
+    // A fifth is left, and then a tenth: each is told while a hundred more can be made.
+    fill(0..850);
+    level("low", message_id::SPACE_LOW, "of the inodes are free");
+    fill(850..920);
+    level("critical", message_id::SPACE_LOW, "of the inodes are free");
+    let memory = root().memory.unwrap();
+    assert_eq!((memory.bytes_total, memory.inodes_total), (16 << 20, 1024));
+    assert!(memory.bytes_free > 15 << 20 && memory.inodes_free > 80, "{memory:?}");
+    for n in 0..900 {
+        fs::remove_file(rig.path(&format!("etc/{n}"))).unwrap();
+    }
+    level("enough", message_id::SPACE_ENOUGH, "there is space again");
+}
