@@ -166,12 +166,20 @@ fn carry_out(
     {
         return Ok((plan, problems));
     }
-    let plan = boot::fallback(config.root(), facts, &failed.to_string())?;
+    let why = match &plan.reason {
+        // It was the fallback that failed: what led to it must not be lost.
+        Some(reason) => format!("{reason}; and the fallback failed: {failed}"),
+        None => failed.to_string(),
+    };
+    let plan = boot::fallback(config.root(), facts, &why)?;
     match execute(&plan, places).map(|problems| (plan, problems)) {
         Ok(done) => Ok(with_store(done, places)),
         Err(second) => {
             tracing::error!("{second}");
-            let plan = boot::read_only(facts, Some(format!("{failed}; and the fallback failed: {second}")));
+            // The fallback may be just what failed before.
+            let again = second.to_string() == failed.to_string();
+            let reason = if again { why } else { format!("{why}; and the fallback failed: {second}") };
+            let plan = boot::read_only(facts, Some(reason));
             let problems = execute(&plan, places).unwrap_or_else(|third| vec![third.to_string()]);
             Ok((plan, problems))
         }

@@ -152,6 +152,7 @@ fn try_layers(places: &Places, overlay: &Overlay, scratch: &Path) -> Result<(Ver
     let layers = || probe::layers(&lower, &beside, &overlay.work, &overlay.options, scratch);
     let first = match layers() {
         Ok(verdict) => return Ok((verdict, None)),
+        Err(e) if e.kind() == Kind::NotSupported => return Err(e),
         Err(first) => first,
     };
     match probe::renew_work(&overlay.work) {

@@ -7,16 +7,19 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat, write};
 
 use crate::error::{Error, Kind, Result};
 use crate::sys::overlay::{self, Overlay};
 use crate::sys::tree;
+use crate::sys::xattr::Bearer;
 
 const COPIED: &str = "copied-up";
 const REMOVED: &str = "removed";
+const REPLACED: &str = "replaced";
+const IN_REPLACED: &str = "replaced/lower";
 const CREATED: &str = ".overlayd-probe";
 
 /// What a probe found.
@@ -28,7 +31,7 @@ pub enum Verdict {
     Full,
 }
 
-/// Tries copy-up and whiteout with the same work directory, on a throw-away overlay: on the real one they would
+/// Tries copy-up, whiteout and opaque directory with the same work directory, on a throw-away overlay: on the real one they would
 /// leave traces. `upper` is made and removed; `lower` is a directory for this on another filesystem.
 pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &Path) -> Result<Verdict> {
     tree::remove(upper, &mut |_| std::ops::ControlFlow::Continue(()))?;
@@ -45,7 +48,7 @@ pub fn layers(lower: &Path, upper: &Path, work: &Path, options: &str, scratch: &
         options: options.to_owned(),
     };
     let verdict = match overlay::mount(&probe, scratch) {
-        Ok(mount) => check(&mount, true),
+        Ok(mount) => check(&mount, true).map_err(|e| stores_marks(upper).err().unwrap_or(e)),
         Err(e) if e.kind() == Kind::InsufficientSpace => Ok(Verdict::Full),
         Err(e) => Err(e),
     };
@@ -110,8 +113,22 @@ pub fn merged(mount: &OwnedFd) -> Result<Verdict> {
     check(mount, false)
 }
 
+/// Whether the filesystem of `upper` has the attributes in which overlayfs keeps that a directory is opaque. Without them it
+/// mounts all the same (Documentation/filesystems/overlayfs.rst, "Upper filesystem"), and later `rm -r` of what the image has
+/// fails with an I/O error.
+fn stores_marks(upper: &Path) -> Result<()> {
+    let set = |dir: File| Bearer::Open(dir.as_fd()).set(c"trusted.overlay.probe", b"y");
+    File::open(upper).and_then(set).map_err(|e| {
+        let what = format!(
+            "the layer's filesystem stores no trusted.* attributes ({e}): directories can not be deleted"
+        );
+        Error::new(Kind::NotSupported, what).remedy("in RAM they need a kernel with CONFIG_TMPFS_XATTR=y")
+    })
+}
+
 fn prepare_lower(lower: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(lower)?;
+    fs::create_dir_all(lower.join(REPLACED))?;
+    fs::write(lower.join(IN_REPLACED), "lower")?;
     fs::write(lower.join(COPIED), "lower")?;
     fs::write(lower.join(REMOVED), "lower")
 }
@@ -163,10 +180,25 @@ fn try_lower_files(mount: &OwnedFd) -> Tried {
     let file = openat(mount.as_fd(), COPIED, flags, Mode::empty()).map_err(|e| ("copy a file up", e))?;
     write(File::from(file), b"+").map_err(|e| ("write to a copied-up file", e))?;
     unlinkat(mount, REMOVED, UnlinkatFlags::NoRemoveDir).map_err(|e| ("make a whiteout", e))?;
-    match openat(mount, REMOVED, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
+    hidden(mount, REMOVED)?;
+    try_replacing(mount)
+}
+
+/// `rm -r` and `mkdir` of a directory of the image: the new one must not show what the old one had.
+fn try_replacing(mount: &OwnedFd) -> Tried {
+    let what = "delete a directory";
+    unlinkat(mount, IN_REPLACED, UnlinkatFlags::NoRemoveDir).map_err(|e| (what, e))?;
+    unlinkat(mount, REPLACED, UnlinkatFlags::RemoveDir).map_err(|e| (what, e))?;
+    let mode = Mode::from_bits_retain(0o700);
+    mkdirat(mount, REPLACED, mode).map_err(|e| ("make a deleted directory anew", e))?;
+    hidden(mount, IN_REPLACED)
+}
+
+fn hidden(mount: &OwnedFd, name: &str) -> Tried {
+    match openat(mount, name, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(Errno::ENOENT) => Ok(()),
-        Err(e) => Err(("look up a whiteout", e)),
-        Ok(_) => Err(("make a whiteout that hides", Errno::EEXIST)),
+        Err(e) => Err(("look up what was deleted", e)),
+        Ok(_) => Err(("delete what the image has", Errno::EEXIST)),
     }
 }
 

@@ -18,6 +18,7 @@ mod in_the_way;
 mod keep;
 mod lost;
 mod modes;
+mod no_attributes;
 mod odd_layers;
 #[path = "../layers/manifest.rs"]
 #[allow(dead_code, reason = "the tests of layers look at holes too")]
