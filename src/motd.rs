@@ -23,11 +23,16 @@ pub fn of_boot(handoff: &Handoff) -> String {
     text
 }
 
-/// Adds a line. Reasons hold what programs printed: on a terminal that must stay text.
+/// Adds a line.
 pub fn add(text: &mut String, what: &str) {
     text.push_str("overlayd: ");
-    text.extend(what.chars().map(|c| if c.is_control() { ' ' } else { c }));
+    text.push_str(&one_line(what));
     text.push_str("\n          `overlayctl status` tells more\n");
+}
+
+/// Text as one line that does nothing to a terminal: reasons hold what programs printed.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Replaces the message; an empty one is no file, and that it was none before is well.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::config::{self, Config, Mode};
 use crate::error::Result;
 use crate::handoff::{self, BootMode, Handoff, HandoffOverlay};
+use crate::motd;
 use crate::observe;
 use crate::plan::request::damaged_request;
 use crate::plan::{execute, retain};
@@ -98,6 +99,10 @@ pub fn collect(sources: &Sources) -> Status {
     }
     status.problems.extend(damages(view.as_ref()));
     status.problems.extend(missing_handoff(sources, handoff.as_ref()));
+    for overlay in &mut status.overlays {
+        overlay.degraded = overlay.degraded.take().map(|why| motd::one_line(&why));
+    }
+    status.problems.iter_mut().for_each(|problem| *problem = motd::one_line(problem));
     let mut seen = BTreeSet::new();
     status.problems.retain(|p| seen.insert(p.clone()));
     status

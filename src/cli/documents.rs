@@ -62,12 +62,13 @@ fn the_man_page_explains_every_key() {
 fn the_man_page_explains_the_json() {
     use crate::status::report::{Found, StoreReport};
     use crate::status::{
-        Health, Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage,
+        Health, Memory, Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage,
     };
     let overlay = OverlayStatus {
         snapshots: vec![Snapshot::default()],
         undo: Some(Undo::default()),
         upper: Some(Usage::default()),
+        memory: Some(Memory::default()),
         pending: Some(Pending::default()),
         last: Some(Outcome::default()),
         health: Some(Health::default()),
@@ -105,34 +106,25 @@ fn names(value: &serde_json::Value, found: &mut dyn FnMut(&str)) {
 }
 
 #[test]
-fn the_catalog_explains_every_message() {
-    use crate::logging::message_id::*;
+fn the_catalog_explains_every_message_and_nothing_else() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/catalog/overlayd.catalog");
     let catalog = std::fs::read_to_string(path).unwrap();
+    let explained: Vec<&str> = catalog.lines().filter_map(|line| line.strip_prefix("-- ")).collect();
     let page = page("overlayd.8");
-    for id in [
-        RESET_REQUESTED,
-        RESET_EXECUTED,
-        RESET_FAILED,
-        RESET_KEPT,
-        ERASURE_COMPLETE,
-        REQUEST_CANCELLED,
-        BOOTED_DEGRADED,
-        LAYER_LOST,
-        STATE_TROUBLE,
-        STATE_WELL,
-        SPACE_LOW,
-        SPACE_ENOUGH,
-        CLEANUP_FINISHED,
-        STORE_REPAIRED,
-        MARKED_GOOD,
-        MARKED_BAD,
-        WENT_BACK,
-        NOTHING_BELOW,
-    ] {
-        assert!(catalog.contains(&format!("-- {id}\n")), "{id} is not in the catalog");
+    // From the source: what is added there must not be forgotten here.
+    let source = include_str!("../logging.rs");
+    let quoted = source.lines().filter_map(|line| line.trim().strip_prefix("pub const "));
+    let ids: Vec<&str> = quoted.filter_map(|line| line.split('"').nth(1)).collect();
+    assert!(ids.contains(&crate::logging::message_id::RESET_REQUESTED) && ids.len() >= 30, "{ids:?}");
+    for id in &ids {
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+        assert_eq!(ids.iter().filter(|other| *other == id).count(), 1, "{id} means two things");
+        assert!(explained.contains(id), "{id} is not in the catalog");
         assert!(page.contains(id), "overlayd.8 does not list {id}");
     }
+    let mut unknown = explained.iter().filter(|id| !ids.contains(id));
+    assert_eq!(unknown.next(), None, "nothing logs this");
+    assert_eq!(explained.len(), ids.len(), "an id is explained twice");
 }
 
 fn collect(command: &Command, found: &mut dyn FnMut(String)) {

@@ -246,7 +246,8 @@ fn overlay(entries: &BTreeMap<String, Entry>, name: &str) -> Overlay {
 pub(super) fn warnings(entries: &BTreeMap<String, Entry>) -> Vec<String> {
     let merged = entries.values().filter(|e| e.key.ends_with(".base-changed") && e.value == "merge");
     let text = |e: &Entry| {
-        format!("{}: {}: \"merge\" is not there yet, and does what \"keep\" does", e.origin, e.key)
+        let text = "\"merge\" comes in a later version; until then it does what \"keep\" does";
+        format!("{}: {}: {text}", e.origin, e.key)
     };
     merged.map(text).collect()
 }

@@ -73,7 +73,9 @@ fn format(device: &Path, fstype: &str) -> Result<()> {
     if exit.code == Some(0) {
         return Ok(());
     }
-    Err(Error::new(Kind::StoreUnavailable, format!("{name} failed on {}: {}", device.display(), exit.output)))
+    // mkfs.xfs explains all its options to whoever gave it a device that is too small.
+    let why = exit.output.split("\nUsage:").next().unwrap_or_default();
+    Err(Error::new(Kind::StoreUnavailable, format!("{name} failed on {}: {why}", device.display())))
 }
 
 fn mount_state(device: &Path, fstype: &str, options: &str, at: &Path) -> Result<()> {

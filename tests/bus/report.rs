@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::world::{BOOT, OVERLAY, OVERLAY_ROOT, World, property, until};
+use crate::world::{BOOT, OVERLAY, OVERLAY_ROOT, World, property, text as printed, until};
 
 /// Starts the daemon after a boot that executed something, and returns what it logged.
 fn told(action: &str, rest: &str) -> String {
@@ -96,4 +96,41 @@ fn files_that_are_lost_are_told_by_a_message_of_their_own() {
     assert_eq!(why, "the files of generation 1 are lost");
     let page = crate::world::text(&world.tool(&["status"]));
     assert!(page.contains("persistent: the files of generation 1 are lost"), "{page}");
+}
+
+#[test]
+fn another_base_is_told_with_both_identities() {
+    let mut world = World::new();
+    world.hand_off("generation = 1\n");
+    let record = world.store().join("overlays/root/generations/1/generation.toml");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("squashfs:test", "squashfs:before")).unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    assert!(property::<bool>(&bus, OVERLAY_ROOT, OVERLAY, "BaseChanged"));
+    assert_eq!(property::<String>(&bus, OVERLAY_ROOT, OVERLAY, "BaseIdentity"), "squashfs:test");
+    assert!(!property::<bool>(&bus, OVERLAY_ROOT, OVERLAY, "Degraded"), "it is mounted as configured");
+    let page = printed(&world.tool(&["status"]));
+    assert!(page.contains("Base: squashfs:test\n"), "{page}");
+    assert!(page.contains("changed: the generation was made on squashfs:before\n"), "{page}");
+    let status: serde_json::Value =
+        serde_json::from_str(&printed(&world.tool(&["status", "--json"]))).unwrap();
+    let root = &status["overlays"][0];
+    assert_eq!(root["base-changed"], true);
+    assert_eq!(
+        (&root["base"], &root["generation-base"]),
+        (&"squashfs:test".into(), &"squashfs:before".into())
+    );
+}
+
+#[test]
+fn a_reason_of_several_lines_is_told_as_one() {
+    let mut world = World::new();
+    world.hand_off("reason = \"mkfs failed:\\ntoo small\\tfor it\"\n");
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    let reason = "mkfs failed: too small for it";
+    assert_eq!(property::<String>(&bus, OVERLAY_ROOT, OVERLAY, "DegradedReason"), reason);
+    let page = printed(&world.tool(&["status"]));
+    assert!(page.contains(&format!("Actual: persistent: {reason}\n")), "{page}");
 }

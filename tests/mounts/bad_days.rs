@@ -128,6 +128,19 @@ fn the_filesystem_is_beyond_automatic_repair() {
 }
 
 #[test]
+fn a_blank_device_is_too_small_and_the_reason_is_one_line() {
+    let mut rig = Rig::without_filesystem(8);
+    let device = rig.device.clone();
+    rig.configure_whole(&format!(
+        "[state]\ndevice = \"{device}\"\nfstype = \"xfs\"\nformat = \"if-blank\"\ntimeout = \"1s\"\n"
+    ));
+    let root = &rig.boot().overlay["root"];
+    let reason = root.reason.clone().unwrap();
+    assert!(reason.contains("mkfs.xfs failed") && reason.contains("too small"), "{reason}");
+    assert_eq!((root.mode, reason.lines().count()), (Mode::Volatile, 1), "{reason}");
+}
+
+#[test]
 fn a_configuration_with_a_typo() {
     let mut rig = Rig::new("ext4", 64);
     rig.configure("[overlay.root]\nmodus = \"persistent\"\n");
