@@ -4,7 +4,7 @@
 //! By a ramfs, which has none in any kernel; and for a whole boot by a user namespace, in which nobody may set them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use overlayd::config::Mode;
@@ -33,7 +33,7 @@ fn done((dir, ram): (PathBuf, PathBuf)) {
     fs::remove_dir_all(dir).unwrap();
 }
 
-fn probed(dir: &PathBuf, ram: &PathBuf) -> overlayd::Result<Verdict> {
+fn probed(dir: &Path, ram: &Path) -> overlayd::Result<Verdict> {
     probe::layers(&dir.join("lower"), &ram.join("probe"), &ram.join("work"), OPTIONS, &dir.join("scratch"))
 }
 
