@@ -1418,7 +1418,7 @@ _overlayctl() {
             return 0
             ;;
         overlayctl__subcmd__store__subcmd__check)
-            opts="-h --repair --dry-run --overlay --store --json --no-ask-password --help"
+            opts="-h --repair --dry-run --layers --overlay --store --json --no-ask-password --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

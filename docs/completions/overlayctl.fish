@@ -167,6 +167,7 @@ complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l store -d 'Work on the store in this directory, without the daemon' -r -f -a "(__fish_complete_directories)"
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l repair -d 'Repair what can be proved; nothing is deleted'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l dry-run -d 'With --repair: only say what it would do'
+complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l layers -d 'Look at every file of every layer, too, for marks that make it depend on another; they are only told'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l json -d 'Print JSON'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -l no-ask-password -d 'Never ask for a password'
 complete -c overlayctl -n "__fish_overlayctl_using_subcommand store; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help'

@@ -250,6 +250,9 @@ pub(crate) struct CheckStore {
     /// With --repair: only say what it would do
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Look at every file of every layer, too, for marks that make it depend on another; they are only told
+    #[arg(long)]
+    pub(crate) layers: bool,
 }
 
 /// How the booted root is marked.

@@ -15,7 +15,7 @@ pub(crate) fn store(arguments: &Arguments, command: &StoreCommand, output: &Outp
 
 /// Tells what is wrong with the store, and repairs it if asked. 1 if something that matters is left.
 fn look_through(arguments: &Arguments, check: &CheckStore, output: &Output) -> Result<u8> {
-    let report = Worker::new(arguments, output)?.check_store(check.repair && !check.dry_run)?;
+    let report = Worker::new(arguments, output)?.check_store(check.repair && !check.dry_run, check.layers)?;
     match output.is_json() {
         true => output.value(&report)?,
         false => output.text(&page(&report, output.paint()))?,

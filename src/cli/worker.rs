@@ -2,7 +2,8 @@
 //! knows there are two.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 
 use super::agent::Agent;
 use super::answer::{Changes, Losses, Marks, Requested, Steps, Taken};
@@ -226,14 +227,17 @@ impl<'a> Worker<'a> {
     }
 
     /// Looks the store through, and repairs what can be proved if told to.
-    pub(crate) fn check_store(&self, repair: bool) -> Result<StoreReport> {
-        match &self.place {
-            Place::Bus { client, .. } => client.check_store(repair),
-            Place::Store { site, asked } => match repair {
-                true => check::repair(&site.store, asked),
-                false => check::check(&site.store, asked),
+    pub(crate) fn check_store(&self, repair: bool, layers: bool) -> Result<StoreReport> {
+        let here = |store: &Path, asked| {
+            let mut checked = if repair { check::repair(store, asked) } else { check::check(store, asked) }?;
+            if layers {
+                checked.add(check::layers(store, asked, &mut || ControlFlow::Continue(()))?);
             }
-            .map(|checked| StoreReport::new(&checked)),
+            Ok(StoreReport::new(&checked))
+        };
+        match &self.place {
+            Place::Bus { client, .. } => client.check_store(repair, layers),
+            Place::Store { site, asked } => here(&site.store, asked),
         }
         .map_err(told)
     }

@@ -190,8 +190,8 @@ impl Client {
     }
 
     /// Looks the store through, and repairs what can be proved if told to.
-    pub fn check_store(&self, repair: bool) -> Result<StoreReport> {
-        let flags = if repair { flags::REPAIR } else { 0 };
+    pub fn check_store(&self, repair: bool, layers: bool) -> Result<StoreReport> {
+        let flags = if repair { flags::REPAIR } else { 0 } | if layers { flags::LAYERS } else { 0 };
         let path = paths::manager();
         let done = zbus::block_on(self.job(&path, MANAGER, "CheckStore", &flags, &mut follow::ignore))?;
         let number = |name: &str| done.numbers.get(name).copied().unwrap_or_default();

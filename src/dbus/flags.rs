@@ -12,6 +12,8 @@ pub(super) const QUIESCED: u64 = 1;
 pub(super) const REBOOT: u64 = 2;
 /// Of `CheckStore`: what can be proved is repaired.
 pub(super) const REPAIR: u64 = 1;
+/// Of `CheckStore`: every file of every layer is looked at, too.
+pub(super) const LAYERS: u64 = 2;
 /// Of everything that can be shown first.
 pub(super) const DRY_RUN: u64 = 4;
 /// Of `Restore`: the paths come from the base.
@@ -65,6 +67,15 @@ pub(super) enum Checking {
     Repair,
 }
 
+/// How far `CheckStore` looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// At what the store itself consists of.
+    Records,
+    /// At every file of every layer, too.
+    Layers,
+}
+
 /// What `Restore` is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
@@ -108,10 +119,12 @@ pub(super) fn commit(flags: u64) -> BusResult<Taking> {
     }
 }
 
-/// For `CheckStore`: 1 repair, 4 dry run of it.
-pub(super) fn check(flags: u64) -> BusResult<Checking> {
-    known(flags, REPAIR | DRY_RUN)?;
-    Ok(if flags == REPAIR { Checking::Repair } else { Checking::Look })
+/// For `CheckStore`: 1 repair, 4 dry run of it; 2 of the layers, too.
+pub(super) fn check(flags: u64) -> BusResult<(Checking, Reach)> {
+    known(flags, REPAIR | LAYERS | DRY_RUN)?;
+    let repairs = flags & (REPAIR | DRY_RUN) == REPAIR;
+    let reach = if flags & LAYERS == 0 { Reach::Records } else { Reach::Layers };
+    Ok((if repairs { Checking::Repair } else { Checking::Look }, reach))
 }
 
 /// For `Restore`: as [`effect`], and 8 from the base.
@@ -176,9 +189,11 @@ mod tests {
         assert!(snapshot(4).is_err() && snapshot(2).is_err());
         assert_eq!(commit(4).unwrap(), Taking::DryRun);
         assert!(commit(5).is_err() && commit(2).is_err());
-        assert_eq!(check(1).unwrap(), Checking::Repair);
-        assert!([0, 4, 5].iter().all(|flags| check(*flags).unwrap() == Checking::Look));
-        assert!(check(2).is_err() && check(8).is_err());
+        assert_eq!(check(1).unwrap(), (Checking::Repair, Reach::Records));
+        assert_eq!(check(3).unwrap(), (Checking::Repair, Reach::Layers));
+        assert!([0, 4, 5].iter().all(|flags| check(*flags).unwrap() == (Checking::Look, Reach::Records)));
+        assert!([2, 6, 7].iter().all(|flags| check(*flags).unwrap() == (Checking::Look, Reach::Layers)));
+        assert!(check(8).is_err());
         assert_eq!(restore(12).unwrap(), (Effect::DryRun, Source::Base));
         assert_eq!(restore(2).unwrap(), (Effect::Reboot, Source::Snapshot));
         assert!(restore(16).is_err() && restore(6).is_err());

@@ -143,7 +143,8 @@ impl ManagerObject {
         #[zbus(connection)] bus: &Connection,
         #[zbus(header)] header: Header<'_>,
     ) -> Result<(u64, OwnedObjectPath)> {
-        let work = Work::Check(flags::check(flags)?);
+        let (checking, reach) = flags::check(flags)?;
+        let work = Work::Check(checking, reach);
         Call { core: &self.core, bus, header: &header }.job("", work).await
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::authority::{
     COMMIT, CREATE_SNAPSHOT, DELETE_SNAPSHOT, FACTORY_RESET, READ_CHANGES, REPAIR_STORE, RESET, RESTORE,
 };
-use super::flags::{Checking, Effect, Taking};
+use super::flags::{Checking, Effect, Reach, Taking};
 use super::reboot::Boot;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
@@ -39,7 +39,7 @@ pub(super) enum Work {
     /// Deletes what lies in the trash.
     Cleanup,
     /// Looks the whole store through, or repairs it, too.
-    Check(Checking),
+    Check(Checking, Reach),
 }
 
 /// What a job needs for itself: of each, one at a time on an overlay.
@@ -65,15 +65,15 @@ impl Work {
             Work::Undo(_) => "undo",
             Work::Delete(_) => "delete",
             Work::Cleanup => "cleanup",
-            Work::Check(_) => "check",
+            Work::Check(..) => "check",
         }
     }
 
     /// What it needs for itself.
     pub(super) fn lane(&self) -> Lane {
         match self {
-            Work::Cleanup | Work::Check(Checking::Look) => Lane::Free,
-            Work::Check(Checking::Repair) => Lane::Content,
+            Work::Cleanup | Work::Check(Checking::Look, _) => Lane::Free,
+            Work::Check(Checking::Repair, _) => Lane::Content,
             Work::Reset { effect, .. } | Work::Restore(_, effect) | Work::Undo(effect) => match effect {
                 Effect::DryRun => Lane::Free,
                 Effect::NextBoot | Effect::Reboot | Effect::SoftReboot => Lane::Request,
@@ -126,8 +126,8 @@ impl Work {
             Work::Restore(..) | Work::Paths(..) | Work::Undo(_) => &[RESTORE],
             Work::Delete(_) => &[DELETE_SNAPSHOT],
             Work::Cleanup => &[],
-            Work::Check(Checking::Look) => &[REPAIR_STORE, READ_CHANGES],
-            Work::Check(Checking::Repair) => &[REPAIR_STORE],
+            Work::Check(Checking::Look, _) => &[REPAIR_STORE, READ_CHANGES],
+            Work::Check(Checking::Repair, _) => &[REPAIR_STORE],
         }
     }
 
@@ -145,7 +145,7 @@ impl Work {
                 };
                 about.extend([("snapshot", snapshot), ("paths", paths.len().to_string())]);
             }
-            Work::Snapshot(..) | Work::Undo(_) | Work::Cleanup | Work::Check(_) => {}
+            Work::Snapshot(..) | Work::Undo(_) | Work::Cleanup | Work::Check(..) => {}
         }
         about
     }

@@ -55,7 +55,7 @@ fn run(core: &Arc<Core>, job: &Job) -> Result<Ended> {
     let at = At { core, job, site: &site };
     let details = match &job.work {
         Work::Cleanup => return cleanup(&at),
-        Work::Check(checking) => check::check(&at, *checking)?,
+        Work::Check(checking, reach) => check::check(&at, *checking, *reach)?,
         Work::Reset { wanted, effect: Effect::DryRun, .. } => requests::preview_reset(&at, wanted)?,
         Work::Reset { wanted, via, .. } => requests::reset(&at, wanted, via.as_deref())?,
         Work::Restore(id, Effect::DryRun) => requests::preview_restore(&at, *id)?,

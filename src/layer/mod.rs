@@ -15,6 +15,8 @@ pub mod index;
 #[cfg(feature = "host")]
 mod links;
 #[cfg(feature = "host")]
+pub mod marks;
+#[cfg(feature = "host")]
 mod merge;
 #[cfg(feature = "host")]
 mod walk;

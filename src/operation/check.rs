@@ -1,11 +1,13 @@
 //! Looking a store through, and repairing what can be proved: under both locks, so that nothing that is half way is taken
 //! for damage.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::Asked;
 use crate::error::{Error, Kind, Result};
 use crate::exec;
+use crate::layer::marks;
 use crate::observe;
 use crate::plan::check::{self, Finding, Grade, Mend};
 use crate::store::inspect::{self, Inspection};
@@ -32,6 +34,12 @@ impl Checked {
     /// Whether nothing is wrong any more that matters.
     pub fn is_sound(&self) -> bool {
         self.remaining.iter().all(|finding| finding.grade == Grade::Note)
+    }
+
+    /// Adds what else was found, unless it was found already: marks at the top of a layer are, without a walk.
+    pub fn add(&mut self, more: Vec<Finding>) {
+        let new: Vec<_> = more.into_iter().filter(|finding| !self.remaining.contains(finding)).collect();
+        self.remaining.extend(new);
     }
 }
 
@@ -72,6 +80,45 @@ pub fn repair(store: &Path, asked: &Asked) -> Result<Checked> {
         }
     }
     Ok(checked)
+}
+
+/// Looks at every file of every layer for marks that make it depend on another one, which takes as long as the layers are
+/// large. Nothing of that is repaired: a person has to decide. Snapshots are not deleted meanwhile.
+pub fn layers(
+    store: &Path,
+    asked: &Asked,
+    on_tick: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Vec<Finding>> {
+    let layout = Layout::new(store);
+    let is_file = layout.job().symlink_metadata().is_ok_and(|m| m.is_file());
+    let job = is_file.then(|| JobLock::take(&layout, &asked.by, "check of the layers"));
+    let _job = job.transpose()?;
+    // What is wrong with the records was told.
+    let Ok(view) = read::load(&layout) else { return Ok(Vec::new()) };
+    let mut all = Vec::new();
+    for (name, state) in &view.overlays {
+        let uppers = state.generations.keys().map(|number| layout.upper(name, *number));
+        let snapshots = state.snapshots.keys().map(|id| layout.snapshot_fs(name, *id));
+        for layer in
+            uppers.chain(snapshots).filter(|layer| layer.symlink_metadata().is_ok_and(|m| m.is_dir()))
+        {
+            all.extend(marks_of(&layout, &layer, on_tick)?);
+        }
+    }
+    Ok(all)
+}
+
+fn marks_of(
+    layout: &Layout,
+    layer: &Path,
+    on_tick: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<Vec<Finding>> {
+    let found = marks::find(layer, on_tick)?;
+    let place = layer.strip_prefix(layout.root()).unwrap_or(layer);
+    let named =
+        found.named.iter().map(|(path, name)| check::mark(&place.join(path), &name.to_string_lossy()));
+    let more = found.count - found.named.len();
+    Ok(named.chain((more > 0).then(|| check::more_marks(place, more))).collect())
 }
 
 /// Carries the repairs out; false if none could be.

@@ -2,8 +2,10 @@
 //! it is, what nobody knows. Changes nothing, and reads on where a boot gives up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::codec::{self, Fields, Record, small};
@@ -213,7 +215,7 @@ impl Look<'_> {
         node::list(&top, |listed| names.push(listed.name.to_owned()))
             .map_err(|e| Error::io("list", &absolute, e))?;
         for name in names {
-            let below = path.join(name.to_string_lossy().as_ref());
+            let below = path.join(OsStr::from_bytes(name.to_bytes()));
             self.marks(below, reader.list(Bearer::Named(top.as_fd(), &name)));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use overlayd::store::{Layout, reserve};
 use serde_json::Value;
@@ -92,6 +92,52 @@ fn without_a_daemon() {
 }
 
 #[test]
+fn marks_in_layers_are_told_when_asked_for() {
+    let mut world = world();
+    let upper = world.upper();
+    fs::create_dir(upper.join("etc")).unwrap();
+    let mark = |name: &str| {
+        fs::write(upper.join(name), "").unwrap();
+        let arguments = ["-n", "trusted.overlay.metacopy"];
+        let marked = Command::new("setfattr").args(arguments).arg(upper.join(name)).status().unwrap();
+        assert!(marked.success());
+    };
+    mark("etc/deep");
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let store = world.store().display().to_string();
+    let places = [&[][..], &["--store", &store]];
+    let check = |place: &[&str], more: &[&str]| {
+        let output = world.tool(&[place, &["store", "check", "--json"], more].concat());
+        (output.status.code().unwrap(), json(&output))
+    };
+    for place in places {
+        assert_eq!(check(place, &[]).0, 0, "it is not looked for");
+        for more in [&["--layers"][..], &["--layers", "--repair"]] {
+            let (code, report) = check(place, more);
+            assert_eq!(
+                (code, &report["faults"], &report["repairable"]),
+                (1, &1.into(), &0.into()),
+                "{report}"
+            );
+            let found = &report["findings"][0];
+            assert_eq!(found["path"], "overlays/root/generations/1/fs/etc/deep");
+            assert_eq!(
+                (&found["what"], &found["repair"]),
+                (&"bears the mark trusted.overlay.metacopy".into(), &"".into())
+            );
+        }
+    }
+    // What lies at the top of a layer is seen in any case, and told once.
+    mark("top");
+    for place in places {
+        for (more, faults) in [(&[][..], 1), (&["--layers"], 2)] {
+            let (code, report) = check(place, more);
+            assert_eq!((code, &report["faults"]), (1, &faults.into()), "{report}");
+        }
+    }
+}
+
+#[test]
 fn it_is_refused_while_something_works_on_the_store() {
     let mut world = world();
     world.start_daemon(&["--idle-timeout", "0"]);
@@ -120,12 +166,14 @@ fn who_may() {
     let check = |flags: u64| {
         world.call_as_nobody(ROOT, &format!("{MANAGER}.CheckStore"), &[&format!("uint64:{flags}")])
     };
-    for flags in [0, 4] {
+    for flags in [0, 2, 4, 7] {
         assert!(check(flags).status.success(), "{}", text(&check(flags)));
     }
-    let denied = text(&check(1));
-    assert!(denied.contains("AccessDenied") && denied.contains("org.overlayd1.repair-store"), "{denied}");
+    for flags in [1, 3] {
+        let denied = text(&check(flags));
+        assert!(denied.contains("AccessDenied") && denied.contains("org.overlayd1.repair-store"), "{denied}");
+    }
     let bus = world.connect();
-    let unknown: zbus::Result<(u64, zbus::OwnedObjectPath)> = call(&bus, ROOT, MANAGER, "CheckStore", &2u64);
+    let unknown: zbus::Result<(u64, zbus::OwnedObjectPath)> = call(&bus, ROOT, MANAGER, "CheckStore", &8u64);
     assert_eq!(error_name(unknown), "org.freedesktop.DBus.Error.InvalidArgs");
 }

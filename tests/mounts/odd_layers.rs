@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use overlayd::config::Mode;
+use overlayd::operation::{Asked, check};
+use overlayd::plan::check::Grade;
 use overlayd::store::Layout;
 
 use crate::rig::{Rig, run, s, text};
@@ -179,4 +181,60 @@ fn a_work_directory_that_leads_elsewhere_is_refused() {
         },
         &["generations/1/work"],
     );
+}
+
+/// In an upper and a snapshot, on files and directories, where nobody looks; and not what only resembles them.
+fn found(fstype: &str) {
+    let rig = used(fstype);
+    let id = rig.copy_to_snapshot();
+    let look = || {
+        rig.offline(|layout| {
+            let more = &mut || std::ops::ControlFlow::Continue(());
+            check::layers(layout.root(), &Asked::default(), more).unwrap()
+        })
+    };
+    assert_eq!(look(), [], "what overlayfs itself leaves is none");
+    let before = rig.offline(|layout| {
+        let (upper, snapshot) = (layout.upper("root", 1), layout.snapshot_fs("root", id));
+        let deep = upper.join("etc/a\nb/".to_owned() + &"d/".repeat(40));
+        fs::create_dir_all(&deep).unwrap();
+        fs::write(deep.join("file"), "").unwrap();
+        mark(&deep.join("file"), "metacopy", "");
+        fs::write(snapshot.join("etc/key"), "").unwrap();
+        mark(&snapshot.join("etc/key"), "redirect", "/var/private/key");
+        mark(&upper.join("etc"), "redirect", "/var/private");
+        // What an overlay on top of this one wrote through it.
+        mark(&upper.join("etc/mine"), "overlay.redirect", "/x");
+        for n in 0..150 {
+            fs::write(snapshot.join(format!("etc/{n}")), "").unwrap();
+            mark(&snapshot.join(format!("etc/{n}")), "metacopy", "");
+        }
+        crate::rig::manifest(layout.root())
+    });
+    let all = look();
+    let of = |part: &str| all.iter().filter(|f| s(&f.path).contains(part)).collect::<Vec<_>>();
+    assert!(all.iter().all(|f| f.grade == Grade::Fault && !f.is_mendable() && !f.advice.is_empty()));
+    let upper = of("generations/1/fs");
+    assert_eq!(upper.len(), 2, "{upper:?}");
+    assert!(s(&upper[0].path).ends_with("fs/etc") && upper[0].what.contains("trusted.overlay.redirect"));
+    assert!(s(&upper[1].path).ends_with("/d/d/file") && upper[1].what.contains("trusted.overlay.metacopy"));
+    let snapshot = of(&format!("snapshots/{id}/fs"));
+    assert_eq!(snapshot.len(), 101, "a hundred are named, and the rest is counted");
+    assert_eq!(snapshot[100].what, "bears 51 more such marks");
+    assert_eq!(rig.offline(|layout| crate::rig::manifest(layout.root())), before, "looking changes nothing");
+}
+
+#[test]
+fn forged_marks_are_found_on_ext4() {
+    found("ext4");
+}
+
+#[test]
+fn forged_marks_are_found_on_xfs() {
+    found("xfs");
+}
+
+#[test]
+fn forged_marks_are_found_on_btrfs() {
+    found("btrfs");
 }

@@ -1,15 +1,15 @@
 //! Jobs that look the store through.
 
 use super::{At, bounded};
-use crate::dbus::flags::Checking;
+use crate::dbus::flags::{Checking, Reach};
 use crate::dbus::jobs::Details;
 use crate::error::{Error, Kind, Result};
 use crate::logging::message_id;
 use crate::operation::check;
 use crate::status::report::{Found, StoreReport};
 
-pub(super) fn check(at: &At<'_>, checking: Checking) -> Result<Details> {
-    let checked = match checking {
+pub(super) fn check(at: &At<'_>, checking: Checking, reach: Reach) -> Result<Details> {
+    let mut checked = match checking {
         Checking::Look => {
             at.stage("checking");
             check::check(&at.site.store, &at.asked())?
@@ -30,6 +30,10 @@ pub(super) fn check(at: &At<'_>, checking: Checking) -> Result<Details> {
             checked
         }
     };
+    if reach == Reach::Layers {
+        at.stage("looking at the layers");
+        checked.add(check::layers(&at.site.store, &at.asked(), &mut || at.flow())?);
+    }
     let report = StoreReport::new(&checked);
     let lines: Vec<String> = report.findings.iter().map(line).collect::<Result<_>>()?;
     let (findings, complete) = bounded(lines, true);

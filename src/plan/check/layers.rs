@@ -26,6 +26,23 @@ pub(super) fn findings(found: &Inspection, name: &str, state: &OverlayView) -> V
     all
 }
 
+/// A mark that makes a layer depend on another, on a file of it. By whom and what for it was set nobody can know: what it
+/// takes the place of may be gone, or a secret.
+pub fn mark(path: &Path, attribute: &str) -> Finding {
+    let why = "no overlay of overlayd leaves it: whoever mounts the layer with other options follows it, and may show anybody what \
+               is not theirs to read; here it can not be opened or deleted, and no snapshot can be made of it";
+    let advice =
+        format!("ask who made it; while the layer is not mounted, `setfattr -x {attribute}` takes it away");
+    Finding::fault(path, format!("bears the mark {attribute}"), why).advise(advice)
+}
+
+/// The same, of those that are not named one by one.
+pub fn more_marks(layer: &Path, more: usize) -> Finding {
+    let why = "each of them makes the layer depend on another";
+    Finding::fault(layer, format!("bears {more} more such marks"), why)
+        .advise("begin with those that are named, and look again")
+}
+
 struct Layers<'a> {
     found: &'a Inspection,
     name: &'a str,

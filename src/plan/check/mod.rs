@@ -16,6 +16,8 @@ use crate::store::inspect::Inspection;
 use crate::store::reserve::Ballast;
 use crate::sys::node::NodeKind;
 
+pub use layers::{mark, more_marks};
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grade {

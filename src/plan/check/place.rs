@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Mend};
+use super::{Finding, Mend, mark};
 use crate::store::inspect::{DIRECTORIES, FILES, Inspection};
 use crate::sys::node::{Node, NodeKind};
 
@@ -23,13 +23,7 @@ pub(super) fn private(found: &Inspection) -> Vec<Finding> {
         let finding = Finding::fault(path, "immutable, or append-only", why);
         all.push(finding.mend(Mend::Unfix(path.clone())));
     }
-    for (path, mark) in &found.marked {
-        let what = format!("bears the mark {mark}");
-        let why = "such a mark lets an overlay show a file that its owner can not read (it is not obeyed by the options \
-                   that overlayd mounts with)";
-        let advice = format!("find out who made it; `setfattr -x {mark}` takes it away");
-        all.push(Finding::fault(path, what, why).advise(advice));
-    }
+    all.extend(found.marked.iter().map(|(path, attribute)| mark(path, attribute)));
     all
 }
 
