@@ -3,6 +3,7 @@
 mod asked;
 mod bad_days;
 mod bus;
+mod chance;
 mod checks;
 #[cfg(feature = "test-full")]
 mod ends;

@@ -1,12 +1,13 @@
 //! Power cuts in the boot that executes a reset or a restore. Whatever the moment, the next boot ends in the complete new
 //! state (the request is durable before anything is destroyed), and the request does not fire again.
 
+use crate::chance::Chance;
 use crate::checks::{Marks, VERDICT, Verdict, assert_marks, make_marks};
 use crate::harness::{Disk, Initramfs, Machine, RootFs, StateFs, Suite};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// The last words before the executor, in initramfs-tools.
-const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
+pub(crate) const EXECUTOR_STARTS: &str = "Running /scripts/init-bottom";
 
 /// What is asked for; all lead to a root without the marks.
 const RESET: &str = "overlayctl reset --yes --keep '/var/kept/**'";
@@ -78,7 +79,7 @@ pub(crate) fn cut_at_random(
     times: u32,
     judge: &dyn Fn(&Machine, &Verdict, &str),
 ) {
-    let mut chance = Chance::new();
+    let mut chance = Chance::new(&machine.dir().to_string_lossy());
     for number in 1..=times {
         machine.disk = armed.copy(machine.dir().join("state.img"));
         let delay = chance.below(window);
@@ -87,7 +88,8 @@ pub(crate) fn cut_at_random(
         std::thread::sleep(delay);
         guest.cut_power();
         let verdict = Verdict::of(machine, &[]);
-        let what = format!("cut {number} of {times}, {delay:?} into {window:?}: {verdict:#?}");
+        let seed = chance.seed;
+        let what = format!("cut {number} of {times}, seed {seed}, {delay:?} into {window:?}: {verdict:#?}");
         judge(machine, &verdict, &what);
     }
 }
@@ -150,23 +152,4 @@ fn assert_settled(machine: &Machine, request: &str, old: i64, what: &str) {
 fn current(machine: &Machine) -> i64 {
     let text = machine.disk.inside("cat overlayd/overlays/root/current");
     text.trim().parse().unwrap_or_else(|_| panic!("current is no number: {text:?}"))
-}
-
-/// Random moments; which, the failure says.
-struct Chance {
-    state: u64,
-}
-
-impl Chance {
-    fn new() -> Chance {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Chance { state: now.as_nanos() as u64 | 1 }
-    }
-
-    /// Knuth's MMIX generator: its high bits are random enough for this.
-    fn below(&mut self, limit: Duration) -> Duration {
-        self.state =
-            self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        limit.mul_f64((self.state >> 11) as f64 / (1u64 << 53) as f64)
-    }
 }
