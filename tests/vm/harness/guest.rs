@@ -74,6 +74,28 @@ impl Guest {
         }
     }
 
+    /// Starts a bash script, and does not wait for its end.
+    pub(crate) fn send(&mut self, script: &str) {
+        if let Err(error) = self.agent.send(script) {
+            self.fail(&format!("the guest does not listen: {error}"));
+        }
+    }
+
+    /// Where its console is written to.
+    #[cfg(feature = "test-full")]
+    #[allow(dead_code, reason = "the rows of full.rs do not ask")]
+    pub(crate) fn serial(&self) -> &Path {
+        &self.serial
+    }
+
+    /// How the script ended that was started last; none, if it goes on for longer than the limit, or the machine is gone.
+    #[cfg(feature = "test-full")]
+    #[allow(dead_code, reason = "the rows of full.rs wait for every answer")]
+    pub(crate) fn answer_within(&mut self, limit: Duration) -> Option<Output> {
+        // A socket's time limit of zero is none at all.
+        self.agent.receive(limit.max(Duration::from_millis(1))).ok()
+    }
+
     /// Runs a bash script that must succeed, and gives back what it printed.
     pub(crate) fn succeed(&mut self, script: &str) -> String {
         let output = self.run(script);
@@ -92,12 +114,29 @@ impl Guest {
     /// Holds a key of the keyboard down, and waits for the reboot that it leads to.
     #[cfg(feature = "test-full")]
     pub(crate) fn reboot_by_key(mut self, key: &str) {
-        let dir = self.serial.parent().expect("a directory");
         // For an hour: nobody lets go before the machine is off.
-        if let Err(error) = super::monitor::command(dir, &format!("sendkey {key} 3600000")) {
+        self.at_the_monitor(&format!("sendkey {key} 3600000"));
+        self.wait_for_end("reboot: Restarting system");
+    }
+
+    /// Stops the machine where it is, and its disk with it.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn pause(&self) {
+        self.at_the_monitor("stop");
+    }
+
+    /// Lets it go on.
+    #[cfg(feature = "test-full")]
+    pub(crate) fn resume(&self) {
+        self.at_the_monitor("cont");
+    }
+
+    #[cfg(feature = "test-full")]
+    fn at_the_monitor(&self, words: &str) {
+        let dir = self.serial.parent().expect("a directory");
+        if let Err(error) = super::monitor::command(dir, words) {
             self.fail(&format!("the monitor does not listen: {error}"));
         }
-        self.wait_for_end("reboot: Restarting system");
     }
 
     /// `systemctl reboot`, to the end.
@@ -115,9 +154,7 @@ impl Guest {
     #[cfg(feature = "test-full")]
     pub(crate) fn halt(mut self) {
         // Nobody answers, and QEMU does not end.
-        if let Err(error) = self.agent.send("systemctl halt") {
-            self.fail(&format!("the guest does not listen: {error}"));
-        }
+        self.send("systemctl halt");
         self.wait_for_console("reboot: System halted");
         self.kill();
     }
@@ -154,10 +191,16 @@ impl Guest {
 
     /// Waits until the console says `text`; false, if the machine went off before.
     pub(crate) fn wait_for_console(&mut self, text: &str) -> bool {
+        self.wait_for_console_times(text, 1)
+    }
+
+    /// The same, of what it says so many times.
+    pub(crate) fn wait_for_console_times(&mut self, text: &str, times: usize) -> bool {
         let end = Instant::now() + PATIENCE;
-        while !self.console().contains(text) {
+        let said = |guest: &Guest| guest.console().matches(text).count() >= times;
+        while !said(self) {
             if self.is_off() {
-                return self.console().contains(text);
+                return said(self);
             }
             if Instant::now() > end {
                 self.fail(&format!("the console never said {text:?}"));
@@ -187,9 +230,7 @@ impl Guest {
 
     /// Sends a script that the guest may not live to answer; an answer that it failed is a failure.
     fn ask(&mut self, script: &str) {
-        if let Err(error) = self.agent.send(script) {
-            self.fail(&format!("the guest does not listen: {error}"));
-        }
+        self.send(script);
         match self.agent.receive(PATIENCE) {
             Ok(output) if output.status != 0 && output.status < 128 => {
                 self.fail(&format!("exit status {}: {script}\n{}{}", output.status, output.out, output.err))
