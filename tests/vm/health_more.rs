@@ -21,6 +21,25 @@ fn a_hang_with_a_watchdog_leads_back() {
     guest.poweroff();
 }
 
+/// The C library, in place by a rename: nothing that is linked with it starts any more, init least of all.
+#[test]
+fn a_broken_libc_leads_back() {
+    let mut machine = Machine::usual("health-libc");
+    let mut guest = good(&mut machine, &[TWICE], 1);
+    // 162 is sync(2): after the rename no program could be started to call it.
+    guest.succeed(
+        "libc=$(realpath /lib/x86_64-linux-gnu/libc.so.6) && head -c 2000000 /dev/urandom >$libc.new && chmod 755 $libc.new \
+         && sync && perl -e 'rename(\"$ARGV[0].new\", $ARGV[0]) or die; syscall(162)' $libc && ! /bin/true 2>/dev/null",
+    );
+    guest.cut_power();
+    for _ in 0..2 {
+        machine.boot(&[TWICE]).wait_panic();
+    }
+    let mut guest = good(&mut machine, &[TWICE], 2);
+    assert_back(&mut guest, 1, 2);
+    guest.poweroff();
+}
+
 /// A unit that never ends its start holds the default target up: the boot is not good, however long one waits.
 #[test]
 fn a_unit_that_never_starts_leads_back() {
