@@ -70,8 +70,8 @@ pub fn bring_up(state: &State, need: Need, base: &Base, at: &Path, paths: &Paths
     brought(state, need, base, Path::new("/"), at, paths, &mut |_, _| Ok(None))
 }
 
-/// The same in early boot, which also finishes a wipe of the device that was interrupted, and makes an encrypted volume on
-/// one that is blank.
+/// The same in early boot, which also finishes a wipe of the device that was interrupted, and makes what is wanted on one that
+/// is blank, so that a power cut meanwhile leaves something that the next boot finishes.
 pub fn bring_up_at_boot(
     config: &Config,
     need: Need,
@@ -85,8 +85,8 @@ pub fn bring_up_at_boot(
         check_own(&facts)?;
         let wipe = wiping(config, way, node);
         let wiped = wipe.resume()?;
-        if plan::state::wants_encryption(way.state, &facts) {
-            wipe.encrypt_blank()?;
+        if plan::state::wants_filesystem(way.state, &facts) {
+            wipe.make_on_blank()?;
         }
         Ok(wiped)
     })

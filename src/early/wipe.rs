@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, State};
 use crate::error::{Error, Kind, Result};
-use crate::exec::wipe::{self, Contents, Workshop};
+use crate::exec::wipe::{self, Contents, Ground, Workshop};
 use crate::exec::{luks, store};
 use crate::observe::{self, Moment, erasing};
 use crate::plan::erasure::Erased;
@@ -72,29 +72,43 @@ struct Ready {
 }
 
 impl Wipe<'_> {
-    /// Finishes a wipe that was interrupted, or the making of an encrypted volume. Returns the id of the wipe's request;
+    /// Finishes a wipe that was interrupted, or what was being made on a blank device. Returns the id of the wipe's request;
     /// none: the device bears no mark, or that of no request.
     pub fn resume(&self) -> Result<Option<String>> {
         let Some(mark) = erasing::mark(self.node)? else { return Ok(None) };
         let record = WipeRecord::parse(self.node, &mark.text)?;
         let target = erasing::marked(self.node, &mark, &record)?;
         plan::check_resumed(&record, &target)?;
-        tracing::warn!("going on with the interrupted wipe of {}", self.node.display());
+        tracing::warn!("going on with what was interrupted on {}", self.node.display());
         self.finish(Device::open(self.node)?, &target, &record).map_err(|e| self.unfinished(&e))?;
         Ok(Some(record.request).filter(|id| !id.is_empty()))
     }
 
-    /// Makes an encrypted volume, with a filesystem and a store in it, on a device that is blank.
-    pub fn encrypt_blank(&self) -> Result<()> {
-        let target = Target { luks: Some(luks::new_volume()?), ..erasing::blank(self.node)? };
-        let fstype = self.config.state.fstype.clone().unwrap_or_default();
-        let target = Target { fstype, label: "overlayd".to_owned(), ..target };
+    /// Makes a filesystem with a store in it on a device that is blank, in an encrypted volume where there is a key. mkfs on the
+    /// device itself, cut short, would leave one that is neither blank nor a filesystem, which no boot may touch; it is left to
+    /// that where this can not be done in memory.
+    pub fn make_on_blank(&self) -> Result<()> {
+        let State { key_file, fstype, .. } = &self.config.state;
+        let luks = key_file.as_ref().map(|_| luks::new_volume()).transpose()?;
+        let fstype = fstype.clone().unwrap_or_default();
+        let target = Target { luks, fstype, label: "overlayd".to_owned(), ..erasing::blank(self.node)? };
         let mark = plan::first_sector(&target, &observe::moment(), observe::boot_id())?;
         let record = WipeRecord::parse(self.node, &mark.text)?;
-        self.try_out(&target, &record)?;
-        tracing::warn!("making an encrypted volume on {}, which is blank", self.node.display());
+        if let Err(why) = self.try_out(&target, &record) {
+            if target.luks.is_some() {
+                return Err(why);
+            }
+            // Memory may not be enough, where mkfs on the device itself needs little.
+            tracing::warn!("{} is not made in memory first: {why}", self.node.display());
+            return Ok(());
+        }
+        let what = if target.luks.is_some() { "an encrypted volume" } else { &target.fstype };
+        tracing::warn!("making {what} on {}, which is blank", self.node.display());
         let device = Device::open(self.node)?;
         wipe::write_mark(&device, target.sector, &mark)?;
+        if target.luks.is_none() {
+            wipe::discard(&device, target.sector);
+        }
         self.finish(device, &target, &record)
     }
 
@@ -177,9 +191,9 @@ impl Wipe<'_> {
         if let Some(luks) = &target.luks {
             wipe::destroy_keys(&device, luks.header)?;
         }
-        let done = match record.request.is_empty() {
-            true => Erased::Nothing,
-            false => wipe::erase(&device, target.sector)?,
+        let (done, ground) = match record.request.is_empty() {
+            true => (Erased::Nothing, Ground::Unknown),
+            false => (wipe::erase(&device, target.sector)?, Ground::Erased),
         };
         let workshop = Workshop::open(self.workshop.clone())?;
         match &target.luks {
@@ -187,7 +201,7 @@ impl Wipe<'_> {
                 let uuid = plan::lasting_uuid(self.spec);
                 self.make(&workshop, target, record, done, uuid.as_deref(), None)?;
                 let image = open_file(&workshop.path("image"))?;
-                wipe::copy(&image, &device, target.sector, FRONT)?;
+                wipe::copy(&image, &device, target.sector, FRONT, ground)?;
             }
             Some(luks) => {
                 // While it is held for wiping, no mapping can lie on it.
@@ -219,7 +233,7 @@ impl Wipe<'_> {
         luks::close(luks::FILLING)?;
         made?;
         let device = Device::open(&target.node)?;
-        wipe::copy(&open_file(&header)?, &device, target.sector, luks::KEY_SLOTS)?;
+        wipe::copy(&open_file(&header)?, &device, target.sector, luks::KEY_SLOTS, Ground::Erased)?;
         drop(device);
         luks::open(&target.node, &key, &luks.name, None).map(drop)
     }
@@ -258,7 +272,7 @@ impl Wipe<'_> {
         error
             .clone()
             .with_kind(Kind::StoreUnavailable)
-            .context(format!("the wipe of {} is not finished", self.node.display()))
+            .context(format!("what was begun on {} is not finished", self.node.display()))
             .remedy("every boot goes on with it")
     }
 }

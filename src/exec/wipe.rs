@@ -81,6 +81,19 @@ pub fn erase(device: &Device, sector: u64) -> Result<Erased> {
     })
 }
 
+/// Tells the device that nothing on it is needed, as mkfs would: it need not know what that is, nor forget anything.
+pub fn discard(device: &Device, sector: u64) {
+    let end = device.size() / sector * sector;
+    let mut at = FRONT;
+    while at < end {
+        let next = ((at / CHUNK + 1) * CHUNK).min(end);
+        if device.erase(Way::Discard, at, next - at).is_err() {
+            return;
+        }
+        at = next;
+    }
+}
+
 /// What the device refuses once is not tried again: the verdict is that of the weakest way.
 fn erase_chunk(device: &Device, first: Way, at: u64, length: u64) -> Result<Way> {
     let mut way = first;
@@ -238,33 +251,41 @@ fn describe(directory: &Path, text: &mut String) -> Result<()> {
     Ok(())
 }
 
-/// Puts the image onto the erased device: everything behind `front` first, then what is before it but for the first
-/// sector, then the first sector, which holds the mark. Each is durable before the next.
-pub fn copy(image: &File, device: &Device, sector: u64, front: u64) -> Result<()> {
+/// What the device holds where nothing was written yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// Zeros, which need not be written again.
+    Erased,
+    /// Anything: where mkfs wrote zeros, it had a reason.
+    Unknown,
+}
+
+/// Puts the image onto the device: everything behind `front` first, then what is before it but for the first sector, then
+/// the first sector, which holds the mark. Each is durable before the next.
+pub fn copy(image: &File, device: &Device, sector: u64, front: u64, ground: Ground) -> Result<()> {
     let length = image.metadata().map_err(|e| Error::io("look at", "the image in memory", e))?.len();
     let end = length.min(device.size()) / FRONT * FRONT;
-    copy_data(image, device, front, end)?;
+    copy_data(image, device, front, end, ground)?;
     device.sync()?;
-    copy_range(image, device, sector, front)?;
+    copy_range(image, device, sector, front, ground)?;
     device.sync()?;
-    copy_range(image, device, 0, sector)?;
+    copy_range(image, device, 0, sector, ground)?;
     device.sync()
 }
 
 /// Without the holes.
-fn copy_data(image: &File, device: &Device, start: u64, end: u64) -> Result<()> {
+fn copy_data(image: &File, device: &Device, start: u64, end: u64, ground: Ground) -> Result<()> {
     let mut at = start;
     while at < end {
         let next = content::next_data(image, at, end).map_err(copy_error)?;
         let Some((start, stop)) = next else { break };
-        copy_range(image, device, start, stop)?;
+        copy_range(image, device, start, stop, ground)?;
         at = stop;
     }
     Ok(())
 }
 
-/// Zeros are there already.
-fn copy_range(image: &File, device: &Device, start: u64, end: u64) -> Result<()> {
+fn copy_range(image: &File, device: &Device, start: u64, end: u64, ground: Ground) -> Result<()> {
     let mut piece = buffer(PIECE as u64);
     let mut at = start;
     while at < end {
@@ -274,7 +295,7 @@ fn copy_range(image: &File, device: &Device, start: u64, end: u64) -> Result<()>
             .read_exact_at(piece.bytes_mut(), at)
             .map_err(|e| Error::io("read", "the image in memory", e))?;
         // The mark is not zero: it must be written over, whatever comes there.
-        if at == 0 || !piece.is_zero() {
+        if at == 0 || ground == Ground::Unknown || !piece.is_zero() {
             device.write(at, &piece)?;
         }
         at += step;

@@ -68,10 +68,9 @@ pub fn prepare(config: &State, device: &DeviceFacts) -> Result<Vec<Step>, Refusa
     Ok(steps)
 }
 
-/// Whether an encrypted volume is made on the device, with the filesystem in it.
-pub fn wants_encryption(config: &State, device: &DeviceFacts) -> bool {
-    let may_make = config.format == Format::IfBlank && config.fstype.is_some();
-    may_make && config.key_file.is_some() && device.blank && device.found.is_none()
+/// Whether a filesystem is made on the device: in an encrypted volume, where a key is configured.
+pub fn wants_filesystem(config: &State, device: &DeviceFacts) -> bool {
+    config.format == Format::IfBlank && config.fstype.is_some() && device.blank && device.found.is_none()
 }
 
 /// Whether the device may be written to.
@@ -171,14 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn a_blank_device_is_encrypted_where_there_is_a_key() {
+    fn a_filesystem_is_made_on_a_blank_device_where_told() {
         let blank = DeviceFacts { blank: true, ..device(None) };
-        let keyed = State { key_file: Some("/k".into()), ..blank_config() };
-        assert!(wants_encryption(&keyed, &blank));
-        assert!(!wants_encryption(&blank_config(), &blank));
-        assert!(!wants_encryption(&keyed, &device(None)), "it is not blank");
-        assert!(!wants_encryption(&State { format: Format::Never, ..keyed.clone() }, &blank));
-        assert!(!wants_encryption(&keyed, &device(Some("ext4"))));
+        assert!(wants_filesystem(&blank_config(), &blank));
+        assert!(!wants_filesystem(&blank_config(), &device(None)), "it is not blank");
+        assert!(!wants_filesystem(&State { format: Format::Never, ..blank_config() }, &blank));
+        assert!(!wants_filesystem(&State { fstype: None, ..blank_config() }, &blank));
+        assert!(!wants_filesystem(&blank_config(), &device(Some("ext4"))));
     }
 
     #[test]

@@ -181,7 +181,7 @@ pub fn sector(request: &RequestRecord, tokens: Vec<String>, target: &Target) -> 
     mark(&record, target)
 }
 
-/// The mark that begins the making of an encrypted volume on a blank device. It is nobody's request.
+/// The mark that begins the making of a filesystem on a blank device. It is nobody's request.
 pub fn first_sector(target: &Target, now: &Moment, boot: String) -> Result<WipeSector, Refusal> {
     let record = WipeRecord {
         size: target.size,
@@ -276,7 +276,7 @@ pub fn lasting_uuid(spec: &DeviceSpec) -> Option<String> {
     }
 }
 
-/// The arguments of mkfs. Nothing is discarded: the image has holes, and the device is erased already.
+/// The arguments of mkfs. Nothing is discarded: the image has holes, and the device was told or erased already.
 pub fn mkfs_arguments(making: &Making<'_>) -> Vec<String> {
     let Making { target, uuid, .. } = *making;
     let text = |path: &Path| path.display().to_string();

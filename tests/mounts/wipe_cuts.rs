@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use overlayd::config::Mode;
 use overlayd::store::read;
 use overlayd::sys::block;
 use overlayd::sys::superblock::FsType;
@@ -96,4 +97,54 @@ fn cuts_of_what_goes_on_after_a_cut_are_made_good() {
     let handoff = rig.boot();
     assert_eq!(handoff.overlay["root"].executed.as_ref(), Some(&id));
     assert_wiped(&rig, &handoff, &bare, &old, &id, "cut five times");
+}
+
+/// The first boot on a device of zeros is cut at any write and any call to the device: whatever that leaves, the next boot
+/// has a filesystem there, and the one after it has what was written.
+fn cuts_on_a_blank_device(fstype: &str, mib: u64) {
+    let mut rig = Rig::without_filesystem(mib);
+    let device = rig.device.clone();
+    rig.configure_whole(&format!(
+        "[state]\ndevice = \"{device}\"\nfstype = \"{fstype}\"\nformat = \"if-blank\"\ntimeout = \"300ms\"\n"
+    ));
+    let mut marked = 0;
+    for call in ["pwrite64", "ioctl"] {
+        for nth in 1.. {
+            let zero = Command::new("blkdiscard")
+                .args(["-f", "-z", &device])
+                .status()
+                .expect("blkdiscard is needed");
+            assert!(zero.success());
+            let cut = kill_at(&rig, call, nth);
+            rig.shutdown();
+            let left = block::probe(Path::new(&device)).unwrap().map(|found| found.fstype);
+            marked += u32::from(left == Some(FsType::Wipe));
+            let what = format!("{fstype}, cut at {call} {nth}, which left {left:?}");
+            let handoff = rig.boot();
+            assert_eq!(handoff.overlay["root"].mode, Mode::Persistent, "{what}: {handoff:?}");
+            fs::write(rig.path("etc/kept"), "x").unwrap();
+            rig.reboot();
+            assert!(rig.path("etc/kept").exists(), "{what}");
+            rig.shutdown();
+            if !cut {
+                break;
+            }
+        }
+    }
+    assert!(marked > 2, "{marked}");
+}
+
+#[test]
+fn a_first_boot_on_a_blank_device_that_is_cut_is_made_good_on_ext4() {
+    cuts_on_a_blank_device("ext4", 64);
+}
+
+#[test]
+fn a_first_boot_on_a_blank_device_that_is_cut_is_made_good_on_xfs() {
+    cuts_on_a_blank_device("xfs", 320);
+}
+
+#[test]
+fn a_first_boot_on_a_blank_device_that_is_cut_is_made_good_on_btrfs() {
+    cuts_on_a_blank_device("btrfs", 128);
 }
