@@ -6,6 +6,8 @@ mod bus;
 mod chance;
 mod checks;
 #[cfg(feature = "test-full")]
+mod cuts;
+#[cfg(feature = "test-full")]
 mod ends;
 mod harness;
 mod health;
