@@ -110,8 +110,11 @@ fn ask_for_this_base(config: &Config, facts: &Facts, disk: &mut Disk) -> String 
     let mut text = String::new();
     for step in asked {
         writeln!(text, "by itself: {step}").unwrap();
-        if let Step::WriteRequest(_, request) = step {
-            view.overlays.get_mut("root").unwrap().request = Some(Ok(request));
+        let state = view.overlays.get_mut("root").unwrap();
+        match step {
+            Step::WriteRequest(_, request) => state.request = Some(Ok(request)),
+            Step::RemoveRequest(_) => state.request = None,
+            other => panic!("it asks by {other}"),
         }
     }
     text

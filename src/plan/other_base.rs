@@ -9,7 +9,7 @@ use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::Result;
 use crate::observe::{Base, Moment};
 use crate::operation::{Asked, Planned};
-use crate::store::records::Level;
+use crate::store::records::{Action, GenerationRecord, Level, RequestRecord};
 use crate::store::{OverlayView, StoreView};
 
 /// Who asks, for the record.
@@ -17,7 +17,8 @@ const ASKED_BY: &str = "overlayd";
 /// How.
 const VIA: &str = "base-changed";
 
-/// The steps that write the request; none if there is nothing to ask for, or somebody else asked for something.
+/// The steps that write the request; none if there is nothing to ask for, or somebody else asked for something. A request
+/// that a boot of another base wrote, and did not get to carry out, is none of this one's: it is decided anew.
 pub fn decide(
     view: &StoreView,
     name: &str,
@@ -25,16 +26,40 @@ pub fn decide(
     base: &Base,
     now: &Moment,
 ) -> Result<Vec<Step>> {
-    let Some(state) = view.overlays.get(name).filter(|state| state.request.is_none()) else {
+    let Some(state) = view.overlays.get(name).filter(|_| overlay.mode == Mode::Persistent) else {
         return Ok(Vec::new());
     };
-    let Some(made_on) = made_on_another(state, base).filter(|_| overlay.mode == Mode::Persistent) else {
-        return Ok(Vec::new());
+    let ours = match &state.request {
+        None => None,
+        Some(Ok(request)) if is_ours(request, view) => Some(request),
+        Some(_) => return Ok(Vec::new()),
     };
+    let Some(live) = live(state) else { return Ok(Vec::new()) };
+    let waits = ours.filter(|request| !has_moved(live, request));
+    if live.base == base.identity {
+        return Ok(waits.map(|_| Step::RemoveRequest(name.to_owned())).into_iter().collect());
+    }
+    let mut free = view.clone();
+    free.overlays.insert(name.to_owned(), OverlayView { request: None, ..state.clone() });
+    let Some(planned) = ask(&free, name, overlay, base, live, now)? else { return Ok(Vec::new()) };
+    let stands = waits.is_some_and(|request| request::same(request, &planned.request));
+    Ok(if stands { Vec::new() } else { planned.steps })
+}
+
+/// The request that the configuration wants, where nothing waits.
+fn ask(
+    view: &StoreView,
+    name: &str,
+    overlay: &Overlay,
+    base: &Base,
+    live: &GenerationRecord,
+    now: &Moment,
+) -> Result<Option<Planned>> {
+    let state = request::find(view, name)?;
     let asked = Asked { by: ASKED_BY.to_owned(), via: Some(VIA.to_owned()) };
-    let reason = format!("the base changed: it was {made_on}, this is {}", base.identity);
-    let planned = match overlay.base_changed {
-        BaseChanged::Keep | BaseChanged::Refuse => return Ok(Vec::new()),
+    let reason = format!("the base changed: it was {}, this is {}", live.base, base.identity);
+    Ok(Some(match overlay.base_changed {
+        BaseChanged::Keep | BaseChanged::Refuse => return Ok(None),
         BaseChanged::Reset => {
             let wanted = Resetting { level: Level::Baseline, ..Resetting::default() };
             because(request::reset(view, name, &wanted, &asked, now)?, &reason)
@@ -44,15 +69,23 @@ pub fn decide(
             (None, Some(id)) => because(request::restore(view, name, id, &asked, now)?, &reason),
             (None, None) => request::bare(view, name, &asked, &reason, now)?,
         },
-    };
-    Ok(planned.steps)
+    }))
 }
 
-/// The base that the live generation was made on, if it is another.
-fn made_on_another<'a>(state: &'a OverlayView, base: &Base) -> Option<&'a str> {
+fn is_ours(request: &RequestRecord, view: &StoreView) -> bool {
+    request.store == view.record.uuid && request.via.as_deref() == Some(VIA) && request.reason.is_some()
+}
+
+/// Whether the pointer is where the request leads: all that is left to do is to end it.
+fn has_moved(live: &GenerationRecord, request: &RequestRecord) -> bool {
+    live.request.as_ref() == Some(&request.id)
+        || (request.action == Action::Undo && request.generation == Some(live.number))
+}
+
+/// The live generation, if it is known.
+fn live(state: &OverlayView) -> Option<&GenerationRecord> {
     let live = state.current.as_ref().ok()?.as_ref()?;
-    let record = state.generations.get(live)?.record.as_ref().ok()?;
-    (record.base != base.identity).then_some(&record.base)
+    state.generations.get(live)?.record.as_ref().ok()
 }
 
 /// The newest generation that was made on this base, and can be mounted.

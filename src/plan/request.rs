@@ -201,7 +201,8 @@ fn goes_further(wanted: &RequestRecord, pending: &RequestRecord) -> bool {
     resets && wanted.level > pending.level
 }
 
-fn same(a: &RequestRecord, b: &RequestRecord) -> bool {
+/// Whether both ask for the same, whoever does.
+pub(super) fn same(a: &RequestRecord, b: &RequestRecord) -> bool {
     a.action == b.action
         && (a.snapshot, a.generation, a.commit) == (b.snapshot, b.generation, b.commit)
         && (&a.description, &a.userdata) == (&b.description, &b.userdata)
