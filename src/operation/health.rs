@@ -77,15 +77,16 @@ pub fn mark(site: &Site, mark: &Mark, asked: &Asked) -> Result<Marked> {
         Mark::Bad { reason } => bad(&old, generation, &asked.by, checked(reason)?),
     };
     let mut marked = Marked { generation, was: new == old, ..Marked::default() };
+    if *mark == (Mark::Good { forget: true }) {
+        // Before it is marked: after a cut in between, the record still says what is to go.
+        marked.forgotten = forget(&layout, state, generation, &old)?;
+    }
     if !marked.was {
         let now = observe::moment();
         let new =
             HealthRecord { by: Some(asked.by.clone()), at: Some(now.unix), boot: Some(now.boot), ..new };
         write::write_health(&layout, ROOT, &new)?;
         marked.next = next(state, &policy(site, ROOT), generation, &new);
-    }
-    if *mark == (Mark::Good { forget: true }) {
-        marked.forgotten = forget(&layout, state, generation, &old)?;
     }
     Ok(marked)
 }
