@@ -12,7 +12,10 @@ use std::ops::ControlFlow;
 use crate::chance::{Chance, seed};
 use crate::judge::{Evidence, leftovers, picture, whole};
 use crate::machine::{Fs, Machine, clone};
-use crate::scenarios::{Again, changed, commit_again, create_again, delete_again, with_snapshot};
+use crate::scenarios::{
+    After, Again, Half, changed, commit_again, create_again, delete_again, not_yet_the_baseline,
+    with_snapshot,
+};
 use crate::system::{Loop, s, text};
 
 /// What changes files, names or what is known of them.
@@ -50,28 +53,27 @@ struct Victim {
     arguments: &'static [&'static str],
     prepare: fn(&Machine),
     again: Again,
-    /// Whether the snapshot may be there, and not yet the baseline.
-    snapshot_first: bool,
+    half: Half,
 }
 
 const CREATE: Victim = Victim {
     arguments: &["snapshot", "create", "-m", "killed"],
     prepare: changed,
     again: create_again,
-    snapshot_first: false,
+    half: |_, _| None,
 };
 const SECOND: Victim = Victim { prepare: with_snapshot, ..CREATE };
 const COMMIT: Victim = Victim {
     arguments: &["commit", "-m", "killed"],
     prepare: with_snapshot,
     again: commit_again,
-    snapshot_first: true,
+    half: not_yet_the_baseline,
 };
 const DELETE: Victim = Victim {
     arguments: &["snapshot", "delete", "1", "--yes"],
     prepare: with_snapshot,
     again: delete_again,
-    snapshot_first: false,
+    half: |_, _| None,
 };
 
 #[test]
@@ -144,7 +146,7 @@ impl Rig<'_> {
         let image = self.machine.image("victim");
         clone(self.before, &image);
         let device = Loop::attach(&image);
-        self.machine.offline(&device, work).unwrap()
+        self.machine.offline(&device.node, work).unwrap()
     }
 
     /// False if it ended before that call.
@@ -169,12 +171,10 @@ impl Rig<'_> {
             return Err(format!("it failed by itself: {}", text(&output)));
         }
         let found = picture(layout)?;
-        let mut half = new.picture.clone();
-        half.baseline = old.picture.baseline;
-        if !(self.victim.snapshot_first && found == half) {
+        if (self.victim.half)(&old.picture, &new.picture) != Some(found.clone()) {
             whole(&found, Some(&old.picture), &new.picture)?;
         }
-        (self.victim.again)(layout, new)?;
+        (self.victim.again)(&After { layout, old: Some(old), new })?;
         operation::empty_trash(layout.root(), &mut |_| ControlFlow::Continue(()))
             .map_err(|e| e.to_string())?;
         leftovers(layout)?;

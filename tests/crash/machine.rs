@@ -2,16 +2,19 @@
 //!
 //! Everything lies on a tmpfs. Disks lie in an XFS filesystem on it, so that a copy of one costs nothing.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use overlayd::handoff::{self, Handoff};
 use overlayd::store::Layout;
 
+use crate::judge::merged;
+use crate::manifest::Manifest;
 use crate::system::{Loop, attach, run, s, text, unmount, until};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -59,8 +62,12 @@ pub(crate) struct Machine {
     /// Where the base is mounted, and then the overlay.
     pub(crate) sysroot: PathBuf,
     pub(crate) fs: Fs,
-    base: Loop,
+    /// Two, of which one is booted.
+    bases: [Loop; 2],
+    booted: Cell<usize>,
     label: String,
+    /// Whether it has another overlay, mounted in each boot.
+    has_other: bool,
     _pool: Loop,
 }
 
@@ -82,8 +89,10 @@ impl Machine {
         run("mkfs.xfs", &["-q", "-m", "reflink=1", s(&image)]);
         let pool_device = Loop::attach(&image);
         attach(&pool_device.node, &pool, "xfs", MsFlags::MS_NOATIME);
-        let base = make_base(&dir, &label, configuration);
-        let machine = Machine { dir, sysroot, fs, base, label, _pool: pool_device };
+        let bases = make_bases(&dir, &label, &configuration.replace("@SYSROOT@", s(&sysroot)));
+        let has_other = configuration.contains("[overlay.data]");
+        let booted = Cell::new(0);
+        let machine = Machine { dir, sysroot, fs, bases, booted, label, has_other, _pool: pool_device };
         machine.mount_base();
         machine
     }
@@ -104,10 +113,10 @@ impl Machine {
 
     /// Boots. What is wrong afterwards is the error.
     pub(crate) fn boot(&self) -> Result<Handoff, String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_overlayd-early"))
-            .args(["boot", "--sysroot", s(&self.sysroot)])
-            .output()
-            .unwrap();
+        let output = self.run_early(&["boot", "--sysroot", s(&self.sysroot)]);
+        if self.has_other && output.status.success() {
+            self.early(&["mount", "data", s(&self.other())])?;
+        }
         let told = handoff::load(Path::new(handoff::BOOT_TOML)).map_err(|e| e.to_string())?;
         let root = told.as_ref().and_then(|told| told.overlay.get("root"));
         let problems = told.as_ref().map(|told| &told.problems);
@@ -119,6 +128,50 @@ impl Machine {
         }
     }
 
+    /// Runs the executor on the booted machine; what it says is the error.
+    pub(crate) fn early(&self, arguments: &[&str]) -> Result<(), String> {
+        let output = self.run_early(arguments);
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(format!("{arguments:?} failed: {}", text(&output))),
+        }
+    }
+
+    fn run_early(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_overlayd-early")).args(arguments).output().unwrap()
+    }
+
+    /// Where the other overlay is mounted.
+    pub(crate) fn other(&self) -> PathBuf {
+        self.sysroot.join("srv")
+    }
+
+    /// The next boot finds this base; the machine is off.
+    pub(crate) fn change_base(&self, number: usize) {
+        unmount(&self.sysroot);
+        self.booted.set(number);
+        self.mount_base();
+    }
+
+    /// From here on these words are on the kernel command line.
+    pub(crate) fn set_words(&self, words: &str) {
+        let file = self.dir.join("cmdline");
+        fs::write(&file, format!("{words}\n")).unwrap();
+        mount(Some(&file), "/proc/cmdline", None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    }
+
+    /// What a booted machine would show with this layer over its base, and an empty upper.
+    pub(crate) fn merged_over_base(&self, layer: &Path) -> Manifest {
+        let at = self.dir.join("shown");
+        fs::create_dir_all(&at).unwrap();
+        let layers = format!("lowerdir={}:/run/overlayd/root/base", s(layer));
+        let overlay = Some("overlay");
+        mount(overlay, &at, overlay, MsFlags::MS_RDONLY, Some(layers.as_str())).unwrap();
+        let found = merged(&at);
+        unmount(&at);
+        found
+    }
+
     /// Takes everything down as a power-off does, `/run` too, and mounts the bare base again.
     pub(crate) fn shutdown(&self) {
         self.unmount_all(&[&self.sysroot]);
@@ -127,10 +180,10 @@ impl Machine {
     }
 
     /// Works on the store while nothing of it is mounted; the error is that of the mount.
-    pub(crate) fn offline<T>(&self, device: &Loop, work: impl FnOnce(&Layout) -> T) -> Result<T, String> {
+    pub(crate) fn offline<T>(&self, device: &Path, work: impl FnOnce(&Layout) -> T) -> Result<T, String> {
         let at = self.dir.join("state");
         fs::create_dir_all(&at).unwrap();
-        nix::mount::mount(Some(&device.node), &at, Some(self.fs.word()), MsFlags::MS_NOATIME, None::<&str>)
+        mount(Some(device), &at, Some(self.fs.word()), MsFlags::MS_NOATIME, None::<&str>)
             .map_err(|e| format!("the state filesystem does not mount: {e}"))?;
         let result = work(&Layout::new(at.join("overlayd")));
         unmount(&at);
@@ -138,7 +191,7 @@ impl Machine {
     }
 
     fn mount_base(&self) {
-        attach(&self.base.node, &self.sysroot, "squashfs", MsFlags::MS_RDONLY);
+        attach(&self.bases[self.booted.get()].node, &self.sysroot, "squashfs", MsFlags::MS_RDONLY);
     }
 
     /// The last mount first; those of this machine only.
@@ -171,6 +224,7 @@ impl Drop for Machine {
             let _ = umount2(&mount.target, MntFlags::MNT_DETACH);
         }
         let _ = umount2("/run", MntFlags::MNT_DETACH);
+        let _ = umount2("/proc/cmdline", MntFlags::MNT_DETACH);
         let _ = fs::remove_dir(&self.dir);
     }
 }
@@ -181,26 +235,34 @@ pub(crate) fn clone(from: &Path, to: &Path) {
     run("cp", &["--reflink=always", "--sparse=auto", s(from), s(to)]);
 }
 
-/// The base: something to change, to delete and to replace.
-fn make_base(dir: &Path, label: &str, configuration: &str) -> Loop {
-    let (tree, image) = (dir.join("base"), dir.join("base.img"));
-    for directory in ["etc/overlayd", "etc/skel", "usr/lib", "var/lib/.hidden", "run", "tmp", "proc"] {
+/// Two versions of the base: something to change, to delete and to replace.
+fn make_bases(dir: &Path, label: &str, configuration: &str) -> [Loop; 2] {
+    let tree = dir.join("base");
+    let units = "usr/lib/systemd/system";
+    for directory in ["etc/overlayd", "etc/skel", units, "var/lib/.hidden", "srv", "run", "tmp", "proc"] {
         fs::create_dir_all(tree.join(directory)).unwrap();
     }
-    // Boots are counted, and nobody marks them good: so many that none is one too many here.
-    let state = format!("[state]\ndevice = \"LABEL={label}\"\ntimeout = \"5s\"\n{configuration}");
-    let more = format!("{state}\n[overlay.root.health]\ntries = 1000\n");
+    let mut more = format!("[state]\ndevice = \"LABEL={label}\"\ntimeout = \"5s\"\n{configuration}");
+    if !configuration.contains("[overlay.root.health]") {
+        // Boots are counted, and nobody marks them good: so many that none is one too many here.
+        more += "\n[overlay.root.health]\ntries = 1000\n";
+    }
     for (file, content) in [
         ("etc/overlayd/overlayd.toml", more.as_str()),
         ("etc/hostname", "image\n"),
-        ("etc/os-release", "ID=test\nIMAGE_VERSION=1\n"),
         ("etc/skel/profile", "of the image\n"),
         ("etc/skel/rc", "of the image\n"),
+        ("srv/given", "of the image\n"),
         ("var/lib/.hidden/odd\nname", "x"),
     ] {
         fs::write(tree.join(file), content).unwrap();
     }
+    fs::copy("units/overlayd-good.service", tree.join(units).join("overlayd-good.service")).unwrap();
     fs::set_permissions(tree.join("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
-    run("mksquashfs", &[s(&tree), s(&image), "-quiet", "-no-progress", "-all-time", "1000000000"]);
-    Loop::attach(&image)
+    [1, 2].map(|version| {
+        fs::write(tree.join("etc/os-release"), format!("ID=test\nIMAGE_VERSION={version}\n")).unwrap();
+        let image = dir.join(format!("base-{version}.img"));
+        run("mksquashfs", &[s(&tree), s(&image), "-quiet", "-no-progress", "-all-time", "1000000000"]);
+        Loop::attach(&image)
+    })
 }

@@ -57,6 +57,11 @@ impl Recorder {
         fs::metadata(&self.log).unwrap().len()
     }
 
+    /// The device's node.
+    pub(crate) fn node(&self) -> PathBuf {
+        self.device.as_ref().unwrap().node.clone()
+    }
+
     /// Ends the record.
     pub(crate) fn finish(mut self) -> WriteLog {
         self.device = None;
