@@ -9,6 +9,7 @@ use crate::config::{BaseChanged, Mode, Overlay};
 use crate::error::Result;
 use crate::observe::{Base, Moment};
 use crate::operation::{Asked, Planned};
+use crate::store::read::GenerationView;
 use crate::store::records::{Action, GenerationRecord, Level, RequestRecord};
 use crate::store::{OverlayView, StoreView};
 
@@ -40,7 +41,10 @@ pub fn decide(
         return Ok(waits.map(|_| Step::RemoveRequest(name.to_owned())).into_iter().collect());
     }
     let mut free = view.clone();
-    free.overlays.insert(name.to_owned(), OverlayView { request: None, ..state.clone() });
+    let mut without = OverlayView { request: None, ..state.clone() };
+    // What it made before it was cut short is none that waits.
+    without.generations.retain(|_, found| !waits.is_some_and(|request| is_made_by(found, request)));
+    free.overlays.insert(name.to_owned(), without);
     let Some(planned) = ask(&free, name, overlay, base, live, now)? else { return Ok(Vec::new()) };
     let stands = waits.is_some_and(|request| request::same(request, &planned.request));
     Ok(if stands { Vec::new() } else { planned.steps })
@@ -80,6 +84,10 @@ fn is_ours(request: &RequestRecord, view: &StoreView) -> bool {
 fn has_moved(live: &GenerationRecord, request: &RequestRecord) -> bool {
     live.request.as_ref() == Some(&request.id)
         || (request.action == Action::Undo && request.generation == Some(live.number))
+}
+
+fn is_made_by(found: &GenerationView, request: &RequestRecord) -> bool {
+    found.record.as_ref().is_ok_and(|record| record.request.as_ref() == Some(&request.id))
 }
 
 /// The live generation, if it is known.
