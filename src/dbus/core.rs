@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use zruntime::Event;
+use zruntime::{Event, EventListener, SharedRuntime};
 
 use super::jobs::{Ended, Job, Jobs};
+use super::wait;
 use crate::error::{Error, Kind, Result};
 use crate::layer::Progress;
 use crate::operation::Site;
@@ -17,6 +18,12 @@ use crate::status::{self, OverlayStatus, Sources, Status};
 const FULL_AGE: Duration = Duration::from_secs(3);
 /// Nor is any other look.
 const QUICK_AGE: Duration = Duration::from_millis(200);
+
+/// Nobody waits longer than this for a quick look: a device that hangs must not keep the main loop, which feeds the
+/// watchdog, nor a client.
+const QUICK_LIMIT: Duration = Duration::from_secs(5);
+/// The same of a walk of the upper; clients of D-Bus wait 25 s.
+const FULL_LIMIT: Duration = Duration::from_secs(20);
 
 /// Where the daemon finds its things; the defaults are those of a running system.
 #[derive(Clone, Debug)]
@@ -201,21 +208,35 @@ impl Core {
         self.look(depth, Instant::now().checked_sub(age)).await
     }
 
-    /// A look that began at or after `since`, or any. Before clients can call it is empty: objects are asked for all
+    /// A look that began at or after `since`, or any; where none ends in time, what was seen before, and that this is so. Before clients can call it is empty: objects are asked for all
     /// their properties when they are made, and that must not cost a look, let alone one before the name is ours.
     pub(super) async fn look(self: &Arc<Self>, depth: Depth, since: Option<Instant>) -> Arc<Status> {
         if !self.lock().serving {
             return Arc::default();
         }
         let _call = self.enter();
+        let limit = if depth == Depth::Full { FULL_LIMIT } else { QUICK_LIMIT };
+        let end = Instant::now() + limit;
         loop {
             let looked = self.looked.listen();
             if let Some(status) = self.young_enough(depth, since) {
                 return status;
             }
             self.start_look(depth);
-            looked.await;
+            if !in_time(looked, end).await {
+                return self.unanswered(limit);
+            }
         }
+    }
+
+    /// What was seen last, of a store that does not answer.
+    fn unanswered(&self, limit: Duration) -> Arc<Status> {
+        let mut status = self.seen().map(|status| (*status).clone()).unwrap_or_default();
+        let limit = limit.as_secs();
+        status
+            .problems
+            .push(format!("the store does not answer within {limit} s: this is how it was before"));
+        Arc::new(status)
     }
 
     fn young_enough(&self, depth: Depth, since: Option<Instant>) -> Option<Arc<Status>> {
@@ -272,6 +293,17 @@ impl Core {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether something happened before `end`.
+async fn in_time(happened: EventListener, end: Instant) -> bool {
+    match SharedRuntime::current() {
+        Ok(runtime) => wait::before(happened, runtime.sleep_until(end)).await,
+        Err(_) => {
+            happened.await;
+            true
+        }
     }
 }
 

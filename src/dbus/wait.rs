@@ -1,7 +1,7 @@
 //! Waiting for the first of several things, and for the next item of two streams.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use futures_core::Stream;
@@ -18,6 +18,16 @@ pub(super) async fn first<const N: usize>(mut futures: [Waiting<'_>; N]) -> usiz
             }
         }
         Poll::Pending
+    })
+    .await
+}
+
+/// Whether the one is over before the other.
+pub(super) async fn before(one: impl Future<Output = ()>, other: impl Future<Output = ()>) -> bool {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| match one.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending => other.as_mut().poll(context).map(|()| false),
     })
     .await
 }
