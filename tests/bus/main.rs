@@ -11,9 +11,14 @@ mod check;
 mod ear;
 mod erase;
 mod errors;
+#[path = "../mounts/faulty.rs"]
+#[allow(dead_code, reason = "here devices hang, and do not fail")]
+mod faulty;
 mod health;
+mod hung;
 mod interface;
 mod jobs;
+mod killed;
 mod life;
 mod long;
 mod lost;

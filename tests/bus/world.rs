@@ -91,13 +91,25 @@ impl World {
     }
 
     fn with_filesystem(self, fstype: &str, mib: u64) -> World {
-        let mut world = self;
-        let (image, state) = (world.image(), world.dir.join("state"));
+        let image = self.make_image(fstype, mib);
+        self.on_device(fstype, &["-o", "loop"], &image)
+    }
+
+    /// An image with a fresh filesystem.
+    pub(crate) fn make_image(&self, fstype: &str, mib: u64) -> PathBuf {
+        let image = self.image();
         fs::create_dir_all(image.parent().unwrap()).unwrap();
         fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         let force = if fstype == "ext4" { "-F" } else { "-f" };
-        world.must(Command::new(format!("mkfs.{fstype}")).args(["-q", force]).arg(&image));
-        world.mount(&["-o", "loop"], &image, &state);
+        self.must(Command::new(format!("mkfs.{fstype}")).args(["-q", force]).arg(&image));
+        image
+    }
+
+    /// With the store on the filesystem of a device, and a bus.
+    pub(crate) fn on_device(self, fstype: &str, options: &[&str], device: &Path) -> World {
+        let mut world = self;
+        let state = world.dir.join("state");
+        world.mount(options, device, &state);
         let store = state.join("overlayd");
         fs::create_dir(&store).unwrap();
         world.mount(&["--bind"], &store, &world.store());
@@ -171,7 +183,7 @@ impl World {
     }
 
     /// A directory with the tool, and nothing else yet.
-    fn empty() -> World {
+    pub(crate) fn empty() -> World {
         assert!(nix::unistd::geteuid().is_root(), "the bus tests need root");
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("overlayd-bus-{}-{number}", std::process::id()));
@@ -349,6 +361,23 @@ impl World {
         fs::write(root.join("generations/1/fs/changed"), "by the user").unwrap();
     }
 
+    /// Ends the daemon as the kernel would; whoever comes next finds the name free.
+    pub(crate) fn kill_daemon(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        let _ = daemon.kill();
+        daemon.wait().unwrap();
+    }
+
+    /// Names in the directory of snapshots.
+    pub(crate) fn snapshots(&self) -> Vec<String> {
+        names(&self.store().join("overlays/root/snapshots"))
+    }
+
+    /// Names in the trash.
+    pub(crate) fn trash(&self) -> Vec<String> {
+        names(&self.store().join("overlays/root/trash"))
+    }
+
     /// Where an unprivileged user can run it, too.
     fn install_tool(&self) {
         let tool = self.dir.join("overlayctl");
@@ -359,6 +388,11 @@ impl World {
     fn log(&self, name: &str) -> fs::File {
         fs::OpenOptions::new().create(true).append(true).open(self.dir.join(name)).unwrap()
     }
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let Ok(dir) = fs::read_dir(dir) else { return Vec::new() };
+    dir.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// A method call; the error is the bus's.

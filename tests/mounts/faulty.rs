@@ -13,8 +13,6 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::rig::{run, s, text};
-
 /// The device, as long as it lives.
 pub(crate) struct Faulty {
     daemon: Child,
@@ -36,15 +34,18 @@ impl Faulty {
             )
         };
         let mut daemon = Command::new("qemu-storage-daemon")
-            .args(["--blockdev", &format!("driver=file,node-name=image,filename={},locking=off", s(image))])
+            .args([
+                "--blockdev",
+                &format!("driver=file,node-name=image,filename={},locking=off", image.display()),
+            ])
             .args(["--blockdev", &errors("read")])
             .args(["--blockdev", &errors("write")])
             .args(["--blockdev", &format!("driver=raw,node-name=top,file={}", every.unwrap_or("image"))])
             .args([
                 "--export",
-                &format!("type=fuse,id=export,node-name=top,mountpoint={},writable=on", s(export)),
+                &format!("type=fuse,id=export,node-name=top,mountpoint={},writable=on", export.display()),
             ])
-            .args(["--chardev", &format!("socket,id=control,path={},server=on,wait=off", s(&control))])
+            .args(["--chardev", &format!("socket,id=control,path={},server=on,wait=off", control.display())])
             .args(["--monitor", "chardev=control"])
             .stdin(Stdio::null())
             .spawn()
@@ -55,7 +56,9 @@ impl Faulty {
             assert!(Instant::now() < deadline, "the export does not come");
             std::thread::sleep(Duration::from_millis(10));
         }
-        let device = text(&run("losetup", &["-f", "--show", s(export)])).trim().to_owned();
+        let attached = Command::new("losetup").args(["-f", "--show"]).arg(export).output().unwrap();
+        assert!(attached.status.success(), "losetup: {}", String::from_utf8_lossy(&attached.stderr));
+        let device = String::from_utf8(attached.stdout).unwrap().trim().to_owned();
         Faulty { daemon, control, device }
     }
 
