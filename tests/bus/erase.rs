@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::ear::{change, signals};
+use crate::jobs::Row;
 use crate::world::{MANAGER, OVERLAY, OVERLAY_ROOT, ROOT, World, call, property, until};
 
 const SECRET: &[u8] = b"the secret of the last owner, 4711. ";
@@ -30,10 +31,6 @@ fn reset(world: &World, small: u32) {
 
 fn state(bus: &zbus::Connection) -> String {
     property(bus, ROOT, MANAGER, "FactoryResetState")
-}
-
-fn trash_is_empty(world: &World) -> bool {
-    fs::read_dir(world.store().join("overlays/root/trash")).unwrap().next().is_none()
 }
 
 /// How often the secret is found in a file.
@@ -63,7 +60,7 @@ fn is_erased_and_told(fstype: &str, mib: u64) {
     world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
     until("it is complete", || state(&bus) == "complete");
-    assert!(trash_is_empty(&world));
+    assert!(world.trash().is_empty());
     let last = last(&bus);
     assert_eq!((&last["erasure"], &last["secure"]), (&"complete".into(), &"unknown".into()), "{last}");
     assert!(last["secure-why"].as_str().unwrap().contains("FITRIM"), "{last}");
@@ -114,13 +111,13 @@ fn it_is_not_complete_before_it_is_and_goes_on_after_a_kill() {
     let mut daemon = world.daemon.take().unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    assert!(!trash_is_empty(&world), "it was killed in the middle");
+    assert!(!world.trash().is_empty(), "it was killed in the middle");
     let record = fs::read_to_string(world.store().join("overlays/root/outcome.toml")).unwrap();
     assert!(record.contains("erasure = \"erasing\"") && !record.contains("secure"), "{record}");
     world.start_daemon(&["--idle-timeout", "0"]);
     let again = world.connect();
     until("it is complete", || state(&again) == "complete");
-    assert!(trash_is_empty(&world));
+    assert!(world.trash().is_empty());
 }
 
 #[test]
@@ -148,8 +145,7 @@ fn while_the_request_stands_there_is_more_to_come() {
     fs::write(world.request(), request).unwrap();
     world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
-    until("the trash is empty", || trash_is_empty(&world));
-    type Row = (u64, String, String, String, u32, zbus::OwnedObjectPath);
+    until("the trash is empty", || world.trash().is_empty());
     until("the cleanup is over", || {
         let jobs: Vec<Row> = call(&bus, ROOT, MANAGER, "ListJobs", &0u64).unwrap();
         jobs.iter().any(|job| job.1 == "cleanup" && job.3 == "finished")

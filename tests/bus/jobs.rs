@@ -10,7 +10,8 @@ use crate::world::{
     JOB, MANAGER, NAME, OVERLAY, OVERLAY_ROOT, ROOT, World, call, error_name, property, reset, text, until,
 };
 
-type Row = (u64, String, String, String, u32, OwnedObjectPath);
+/// Of `ListJobs`: number, type, overlay, state, per cent, path.
+pub(crate) type Row = (u64, String, String, String, u32, OwnedObjectPath);
 
 fn jobs(bus: &Connection) -> Vec<Row> {
     call(bus, ROOT, MANAGER, "ListJobs", &0u64).unwrap()
@@ -130,10 +131,6 @@ fn litter(world: &World, files: u32) {
     }
 }
 
-fn trash_is_empty(world: &World) -> bool {
-    fs::read_dir(world.store().join("overlays/root/trash")).unwrap().next().is_none()
-}
-
 #[test]
 fn what_resets_left_behind_is_deleted_and_a_request_does_not_wait_for_it() {
     let mut world = World::new();
@@ -144,7 +141,7 @@ fn what_resets_left_behind_is_deleted_and_a_request_does_not_wait_for_it() {
     assert_eq!((jobs(&bus)[0].1.as_str(), jobs(&bus)[0].2.as_str()), ("cleanup", ""));
     let output = world.tool(&["reset", "--yes"]);
     assert!(output.status.success(), "{}", text(&output));
-    until("the trash is empty", || trash_is_empty(&world));
+    until("the trash is empty", || world.trash().is_empty());
     until("the cleanup is over", || jobs(&bus)[0].3 == "finished");
     assert!(world.request().exists());
 }
@@ -160,13 +157,13 @@ fn a_cleanup_can_be_stopped_and_killed_and_goes_on_the_next_time() {
     call::<_, ()>(&bus, job.as_str(), JOB, "Cancel", &0u64).unwrap();
     until("it is over", || property::<String>(&bus, job.as_str(), JOB, "State") == "finished");
     assert_eq!(property::<String>(&bus, job.as_str(), JOB, "Result"), "canceled");
-    assert!(!trash_is_empty(&world), "it was stopped in the middle");
+    assert!(!world.trash().is_empty(), "it was stopped in the middle");
     let mut daemon = world.daemon.take().unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     world.start_daemon(&["--idle-timeout", "0"]);
     let again = world.connect();
-    until("the trash is empty", || trash_is_empty(&world));
+    until("the trash is empty", || world.trash().is_empty());
     until("it is over", || jobs(&again)[0].3 == "finished");
     assert!(jobs(&again)[0].0 > 0);
 }

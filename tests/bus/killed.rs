@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use zbus::Connection;
 
 use crate::ear::{Accepted, done};
+use crate::jobs::Row;
 use crate::world::{
     MANAGER, NAME, OVERLAY, OVERLAY_ROOT, ROOT, SNAPSHOT, World, call, has_owner, project, until,
 };
@@ -86,8 +87,7 @@ fn end_daemon(world: &mut World) {
 
 /// Whether the daemon answers that it has no job.
 fn is_idle(bus: &Connection) -> bool {
-    let jobs: zbus::Result<Vec<(u64, String, String, String, u32, zbus::OwnedObjectPath)>> =
-        call(bus, ROOT, MANAGER, "ListJobs", &0u64);
+    let jobs: zbus::Result<Vec<Row>> = call(bus, ROOT, MANAGER, "ListJobs", &0u64);
     jobs.is_ok_and(|jobs| !jobs.is_empty() && jobs.iter().all(|job| job.3 == "finished"))
 }
 

@@ -56,12 +56,6 @@ fn under_way(bus: &Connection, job: &OwnedObjectPath) {
     });
 }
 
-/// Names in the directory of snapshots.
-fn snapshots(world: &World) -> Vec<String> {
-    let Ok(dir) = fs::read_dir(world.store().join("overlays/root/snapshots")) else { return Vec::new() };
-    dir.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
-}
-
 #[test]
 fn a_copy_tells_how_far_it_is_and_its_result_stays_listed() {
     let (world, _alone) = large();
@@ -119,7 +113,7 @@ fn cancel_one(world: &World) -> Duration {
     let took = asked.elapsed();
     assert_eq!(get::<String>(&bus, &job, "Result"), "canceled");
     assert_eq!(get::<String>(&bus, &job, "Error"), "");
-    assert_eq!(snapshots(world), Vec::<String>::new());
+    assert_eq!(world.snapshots(), Vec::<String>::new());
     took
 }
 
@@ -137,7 +131,7 @@ fn ctrl_c_at_the_tool_cancels_its_job() {
     kill(Pid::from_raw(i32::try_from(tool.id()).unwrap()), Signal::SIGINT).unwrap();
     assert!(!tool.wait().unwrap().success());
     assert_eq!(get::<String>(&bus, &job, "Result"), "canceled");
-    assert_eq!(snapshots(&world), Vec::<String>::new());
+    assert_eq!(world.snapshots(), Vec::<String>::new());
 }
 
 #[test]
@@ -188,7 +182,7 @@ fn sigterm_stops_a_copy_that_would_take_too_long_and_nothing_half_made_stays() {
     assert_eq!(exited().unwrap().code(), Some(0));
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
     // Complete, if it was quicker than that, or gone.
-    let left = snapshots(&world);
+    let left = world.snapshots();
     assert!(left.is_empty() || left == ["1"], "{left:?}");
 }
 
@@ -201,7 +195,7 @@ fn a_kill_in_the_middle_leaves_no_snapshot_and_the_next_one_is_whole() {
     let mut daemon = world.daemon.take().unwrap();
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    assert!(!snapshots(&world).contains(&"1".to_owned()), "{:?}", snapshots(&world));
+    assert!(!world.snapshots().contains(&"1".to_owned()), "{:?}", world.snapshots());
     world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
     let rows: Vec<(u64, String, OwnedObjectPath)> =
@@ -220,5 +214,5 @@ fn a_disk_that_is_too_small_is_said_with_figures_before_anything_is_copied() {
     let made = end(&bus, create(&bus));
     assert_eq!(made.error, "org.overlayd1.Error.InsufficientSpace");
     assert!(made.text("message").contains("MiB"), "{made:?}");
-    assert!(snapshots(&world).is_empty());
+    assert!(world.snapshots().is_empty());
 }

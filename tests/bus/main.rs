@@ -1,5 +1,5 @@
-//! The real daemon on a private bus with the shipped policy. Needs root, dbus-daemon, polkitd and setpriv: a test
-//! that misses one of them fails.
+//! The real daemon on a private bus with the shipped policy. Needs root, dbus-daemon, polkitd, setpriv,
+//! strace and qemu-storage-daemon: a test that misses one of them fails.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,

@@ -48,6 +48,9 @@ pub(crate) type Again = fn(&After<'_>) -> Result<(), String>;
 /// A half of it that is allowed to be seen, of what the old and the new show.
 pub(crate) type Half = fn(&Picture, &Picture) -> Option<Picture>;
 
+/// Does something again on the booted machine.
+pub(crate) type OnMachine = fn(&Machine) -> Result<(), String>;
+
 /// One thing that is done.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -62,7 +65,7 @@ pub(crate) struct Scenario {
     /// What does not count here.
     pub(crate) leave_out: fn(&mut Picture),
     /// Of the mounted tree each entry for itself is old or new; this makes it the new.
-    pub(crate) by_entry: Option<fn(&Machine) -> Result<(), String>>,
+    pub(crate) by_entry: Option<OnMachine>,
     /// The old may not come up; doing it again is what helps.
     pub(crate) mends: bool,
 }
