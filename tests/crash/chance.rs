@@ -1,5 +1,6 @@
 //! Choices that can be made again: the seed is told with every failure.
 
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A generator of numbers (SplitMix64).
@@ -26,10 +27,11 @@ impl Chance {
     }
 }
 
-/// `OVERLAYD_CRASH_SEED`, or one of the clock's.
+/// `OVERLAYD_CRASH_SEED`, or one of the clock's: the same for all tests of a run.
 pub(crate) fn seed() -> u64 {
-    match std::env::var("OVERLAYD_CRASH_SEED") {
+    static SEED: OnceLock<u64> = OnceLock::new();
+    *SEED.get_or_init(|| match std::env::var("OVERLAYD_CRASH_SEED") {
         Ok(text) => text.parse().expect("OVERLAYD_CRASH_SEED is a number"),
         Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs(),
-    }
+    })
 }
