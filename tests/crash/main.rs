@@ -3,7 +3,8 @@
 //! Needs root, loop devices, FUSE, qemu-storage-daemon, strace, and mkfs for ext4, xfs, btrfs and squashfs. Each test is
 //! in a mount namespace of its own and works on a tmpfs. `make test` tries a sample, `make test-crash` thousands:
 //!
-//!   OVERLAYD_CRASH_STATES   how many power cuts in all; 120 by default
+//!   OVERLAYD_CRASH_STATES   how many power cuts in all, of every scenario on each filesystem; by default 120, of each
+//!                           scenario on one of them, in turn
 //!   OVERLAYD_CRASH_ONLY     one scenario, by its name
 //!   OVERLAYD_CRASH_KILLS    `all`: a kill at every call, not at some of each kind
 //!   OVERLAYD_CRASH_SEED     which; a run prints its own, and the same seed makes the same choices
