@@ -5,6 +5,8 @@
 
 use std::ffi::CStr;
 
+pub(crate) use crate::sys::xattr::names;
+
 /// Whether a directory hides what is below it: `y`, or `x`: it contains whiteouts in the form of attributes.
 pub(crate) const OPAQUE: &CStr = c"trusted.overlay.opaque";
 /// On an empty file: it is a whiteout.
@@ -43,11 +45,6 @@ pub(crate) fn fate(name: &CStr) -> Fate {
     }
 }
 
-/// The names in a list as the kernel gives it.
-pub(crate) fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
-    list.split_inclusive(|&b| b == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,12 +68,5 @@ mod tests {
         assert_eq!(fate(OPAQUE), Fate::Opaque);
         assert_eq!(fate(c"trusted.overlay.metacopy"), Fate::Refused);
         assert_eq!(fate(c"trusted.overlay.redirect"), Fate::Refused);
-    }
-
-    #[test]
-    fn a_list_is_split() {
-        let all: Vec<&CStr> = names(b"user.a\0trusted.b\0").collect();
-        assert_eq!(all, [c"user.a", c"trusted.b"]);
-        assert_eq!(names(b"").count(), 0);
     }
 }

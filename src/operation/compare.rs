@@ -144,17 +144,7 @@ fn canceled() -> Error {
 
 /// All extended attributes that a name shows.
 pub(super) fn attributes(dir: &OwnedFd, name: &CStr) -> io::Result<BTreeMap<CString, Vec<u8>>> {
-    let bearer = Bearer::Named(dir.as_fd(), name);
-    let mut reader = Reader::default();
-    let names: Vec<CString> = crate::layer::names(reader.list(bearer)?).map(CStr::to_owned).collect();
-    let mut found = BTreeMap::new();
-    for name in names {
-        if let Some(value) = reader.get(bearer, &name)? {
-            let value = value.to_vec();
-            found.insert(name, value);
-        }
-    }
-    Ok(found)
+    Reader::default().all(Bearer::Named(dir.as_fd(), name))
 }
 
 fn children(dir: impl AsFd) -> io::Result<BTreeMap<CString, Node>> {

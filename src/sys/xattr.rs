@@ -1,5 +1,6 @@
 //! Extended attributes, of what is open and of names in directories.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -99,6 +100,24 @@ impl Reader {
             Err(e) => Err(e),
         }
     }
+
+    /// All that are shown, with their values.
+    pub fn all(&mut self, bearer: Bearer<'_>) -> io::Result<BTreeMap<CString, Vec<u8>>> {
+        let names: Vec<CString> = names(self.list(bearer)?).map(CStr::to_owned).collect();
+        let mut found = BTreeMap::new();
+        for name in names {
+            if let Some(value) = self.get(bearer, &name)? {
+                let value = value.to_vec();
+                found.insert(name, value);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The names in a list as the kernel gives it.
+pub fn names(list: &[u8]) -> impl Iterator<Item = &CStr> {
+    list.split_inclusive(|&b| b == 0).filter_map(|name| CStr::from_bytes_with_nul(name).ok())
 }
 
 /// Tries with a larger buffer where this one is too small.
@@ -121,4 +140,16 @@ pub fn is_unsupported(error: &io::Error) -> bool {
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_split() {
+        let all: Vec<&CStr> = names(b"user.a\0trusted.b\0").collect();
+        assert_eq!(all, [c"user.a", c"trusted.b"]);
+        assert_eq!(names(b"").count(), 0);
+    }
 }
