@@ -11,6 +11,8 @@ mod count;
 #[cfg(feature = "host")]
 mod crew;
 #[cfg(feature = "host")]
+pub mod diff;
+#[cfg(feature = "host")]
 pub mod index;
 #[cfg(feature = "host")]
 mod links;

@@ -132,7 +132,7 @@ pub(crate) fn data_ranges(path: &Path) -> Vec<(u64, u64)> {
 }
 
 /// A file's length, and its bytes: in full if they are few.
-fn content(path: &Path) -> String {
+pub(crate) fn content(path: &Path) -> String {
     let bytes = fs::read(path).unwrap();
     let shown = if bytes.len() <= 64 {
         format!("{:?}", OsStr::from_bytes(&bytes))
@@ -146,7 +146,8 @@ fn content(path: &Path) -> String {
     format!("size {} {shown}", bytes.len())
 }
 
-fn attributes(path: &Path) -> String {
+/// All attributes with their values.
+pub(crate) fn attributes(path: &Path) -> String {
     let path = CString::new(path.as_os_str().as_bytes()).unwrap();
     let mut list = vec![0; 65536];
     let length = rustix::fs::llistxattr(&path, &mut list[..]).unwrap_or(0);

@@ -11,13 +11,13 @@ use crate::manifest::{Manifest, record};
 use crate::rig::{Disk, Overlay, index_of};
 
 /// Cases for each filesystem; each compares nine snapshots.
-fn cases() -> u64 {
+pub(crate) fn cases() -> u64 {
     let default = if cfg!(feature = "test-full") { 1500 } else { 150 };
     std::env::var("OVERLAYD_CASES").map_or(default, |text| text.parse().unwrap())
 }
 
 /// The same cases each time, so that a failure is of the change at hand; other ones each time in the long tier.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let default = if cfg!(feature = "test-full") { now.as_nanos() as u64 } else { 1_795_301_061_128_917_325 };
     std::env::var("OVERLAYD_SEED").map_or(default, |text| text.parse().unwrap())
