@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use overlayd::error::Result;
 use overlayd::layer::diff::{Aspect, Change, Layer, Listener, Seen, diff};
@@ -150,17 +151,21 @@ struct Sides {
 impl Sides {
     fn new(disk: &Disk, layers: &[Vec<&Path>]) -> Sides {
         let stack = |layers: &Vec<&Path>| {
-            let (base, uppers) = layers.split_last().unwrap();
-            let open = uppers.iter().map(|path| Layer::upper(path).unwrap());
-            let open = open.chain([Layer::base(base).unwrap()]).collect();
             // One layer alone is no overlay.
-            let shown = match uppers {
-                [] => view(base),
+            let shown = match layers[..] {
+                [base] => view(base),
                 _ => view(&Overlay::read_only(disk, layers).root),
             };
-            (open, shown)
+            (Sides::open(layers), shown)
         };
         Sides { stacks: layers.iter().map(stack).collect() }
+    }
+
+    /// The last one is the base.
+    fn open(layers: &[&Path]) -> Vec<Arc<Layer>> {
+        let (base, uppers) = layers.split_last().unwrap();
+        let uppers = uppers.iter().map(|path| Layer::upper(path).unwrap());
+        uppers.chain([Layer::base(base).unwrap()]).collect()
     }
 
     /// All pairs, in both directions.
@@ -279,4 +284,33 @@ fn a_diff_says_what_the_kernel_shows_on_xfs() {
 #[test]
 fn a_diff_says_what_the_kernel_shows_on_btrfs() {
     many("btrfs");
+}
+
+#[test]
+fn a_diff_while_the_system_writes_is_no_error() {
+    for fstype in ["ext4", "xfs", "btrfs"] {
+        let disk = Disk::new(fstype, 512);
+        let random = &mut Random::new(seed());
+        let base = disk.directory("base");
+        edit(&base, random, 100);
+        let upper = disk.directory("upper");
+        let overlay = Overlay::writable(&disk, &[&base], &upper);
+        let stacks = Sides::open(&[&upper, &base]);
+        let only_base = Sides::open(&[&base]);
+        let writing = AtomicBool::new(true);
+        let diffs = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                edit(&overlay.root, random, 1500);
+                writing.store(false, Ordering::Release);
+            });
+            let mut diffs = 0;
+            while writing.load(Ordering::Acquire) {
+                diff(&only_base, &stacks, &[], &mut Told::default()).unwrap();
+                diff(&stacks, &only_base, &[], &mut Told::default()).unwrap();
+                diffs += 2;
+            }
+            diffs
+        });
+        assert!(diffs > 20, "{fstype}: {diffs}");
+    }
 }
