@@ -3,6 +3,7 @@
 //! Built from three things: the boot handoff, the configuration, and the store as it is now.
 //! It reads, and never writes. What it tells, field by field: `view`.
 
+pub mod change;
 mod health;
 pub mod report;
 mod view;

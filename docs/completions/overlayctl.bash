@@ -25,6 +25,9 @@ _overlayctl() {
             overlayctl,config)
                 cmd="overlayctl__subcmd__config"
                 ;;
+            overlayctl,diff)
+                cmd="overlayctl__subcmd__diff"
+                ;;
             overlayctl,help)
                 cmd="overlayctl__subcmd__help"
                 ;;
@@ -81,6 +84,9 @@ _overlayctl() {
                 ;;
             overlayctl__subcmd__help,config)
                 cmd="overlayctl__subcmd__help__subcmd__config"
+                ;;
+            overlayctl__subcmd__help,diff)
+                cmd="overlayctl__subcmd__help__subcmd__diff"
                 ;;
             overlayctl__subcmd__help,help)
                 cmd="overlayctl__subcmd__help__subcmd__help"
@@ -224,7 +230,7 @@ _overlayctl() {
 
     case "${cmd}" in
         overlayctl)
-            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit reset restore undo cancel store mark config monitor help"
+            opts="-h -V --overlay --store --json --no-ask-password --help --version status list snapshot commit diff reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -455,8 +461,40 @@ _overlayctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        overlayctl__subcmd__diff)
+            opts="-h --stat --base --overlay --store --json --no-ask-password --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --base)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                --overlay)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --store)
+                    COMPREPLY=()
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o plusdirs
+                    fi
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         overlayctl__subcmd__help)
-            opts="status list snapshot commit reset restore undo cancel store mark config monitor help"
+            opts="status list snapshot commit diff reset restore undo cancel store mark config monitor help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -528,6 +566,20 @@ _overlayctl() {
         overlayctl__subcmd__help__subcmd__config__subcmd__show)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        overlayctl__subcmd__help__subcmd__diff)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi

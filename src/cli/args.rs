@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Snapshot(SnapshotCommand),
     /// Make a snapshot and let it be the baseline: what a reset goes back to
     Commit(Commit),
+    /// Tell what differs between the image, snapshots, generations and what is live
+    Diff(Diff),
     /// Discard every change and go back to the baseline or to the image, at the next boot
     Reset(Reset),
     /// Go back to a snapshot at the next boot, or bring single paths back at once
@@ -148,6 +150,24 @@ pub(crate) struct Commit {
     #[arg(long, conflicts_with = "paths")]
     pub(crate) quiesced: bool,
     /// Commit these alone, on top of the present baseline
+    #[arg(last = true, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// Arguments of `diff`.
+#[derive(Args, Debug)]
+pub(crate) struct Diff {
+    /// What was: base, baseline, snapshot:ID, generation:NUMBER or live [default: base]
+    pub(crate) from: Option<String>,
+    /// What is, in the same words [default: live]
+    pub(crate) to: Option<String>,
+    /// Only print how much differs
+    #[arg(long)]
+    pub(crate) stat: bool,
+    /// With --store: where the image is mounted
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub(crate) base: Option<PathBuf>,
+    /// Compare these alone: files, or whole directories
     #[arg(last = true, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) paths: Vec<PathBuf>,
 }

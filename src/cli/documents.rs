@@ -8,6 +8,7 @@ use clap_complete::{Shell, generate};
 
 use super::answer::{Changes, Losses, Marks, Requested, Steps, Taken, Touched};
 use super::args::Arguments;
+use crate::status::change::{Entry, Thing};
 
 fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
@@ -60,6 +61,7 @@ fn the_man_page_explains_every_key() {
 
 #[test]
 fn the_man_page_explains_the_json() {
+    use crate::status::change::End;
     use crate::status::report::{Found, StoreReport};
     use crate::status::{
         Health, Memory, Outcome, OverlayStatus, Pending, Snapshot, Status, StoreStatus, Undo, Usage,
@@ -87,12 +89,21 @@ fn the_man_page_explains_the_json() {
         serde_json::to_value(Touched::default()),
         serde_json::to_value(StoreReport { findings: vec![Found::default()], ..StoreReport::default() }),
         serde_json::to_value(Marks::default()),
+        serde_json::to_value(difference()),
+        serde_json::to_value(End::default()),
     ];
     for answer in answers {
         names(&answer.unwrap(), &mut |name| {
             assert!(words.contains(&name), "overlayctl.1 does not explain {name}");
         });
     }
+}
+
+/// With every field that may be left out.
+fn difference() -> Entry {
+    let text = || Some(String::new());
+    let thing = Thing { target: text(), target_hex: text(), device: text(), ..Thing::default() };
+    Entry { path_hex: text(), from: Some(thing), ..Entry::default() }
 }
 
 fn names(value: &serde_json::Value, found: &mut dyn FnMut(&str)) {

@@ -30,6 +30,21 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
+/// A name as it can be shown: what no terminal should see, a backslash, and what is not UTF-8 written out.
+pub(crate) fn name(bytes: &[u8]) -> String {
+    let mut shown = String::new();
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\'' | '"' => shown.push(c),
+                c => shown.extend(c.escape_debug()),
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| shown += &format!("\\x{byte:02x}"));
+    }
+    shown
+}
+
 /// `1 entry`, `841 entries`.
 pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
@@ -101,6 +116,13 @@ mod tests {
     fn names_do_not_drive_the_terminal() {
         assert_eq!(plain("/etc/\u{1b}[2J\nsecure: yes"), "/etc/\\u{1b}[2J\\nsecure: yes");
         assert_eq!(plain("/étc/x"), "/étc/x");
+    }
+
+    #[test]
+    fn names_of_any_bytes() {
+        assert_eq!(name(b"/it's \"x\""), "/it's \"x\"");
+        assert_eq!(name(b"a\\x\xff\xc3\xa9\n"), "a\\\\x\\xffé\\n");
+        assert_eq!(name("a\u{202e}b".as_bytes()), "a\\u{202e}b");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod answer;
 mod args;
 mod ask;
 mod configure;
+mod diff;
 mod format;
 mod loss;
 mod mark;
@@ -56,6 +57,7 @@ fn run(arguments: &Arguments, output: &Output) -> crate::Result<u8> {
         Command::List => report::list(arguments, output),
         Command::Snapshot(command) => snapshot::snapshot(arguments, command, output),
         Command::Commit(commit) => snapshot::commit(arguments, commit, output),
+        Command::Diff(diff) => diff::diff(arguments, diff, output),
         Command::Restore(restore) => restore::restore(arguments, restore, output),
         Command::Undo(undo) => restore::undo(arguments, undo, output),
         Command::Reset(reset) => reset::reset(arguments, reset, output),

@@ -1,7 +1,8 @@
 //! Who does the work: the daemon, or an operation on the store that `--store` names. The only place of the tool that
 //! knows there are two.
 
-use std::io::{self, IsTerminal};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -11,15 +12,17 @@ use super::args::{Arguments, Now};
 use super::output::Output;
 use super::progress::Meter;
 use crate::dbus::client::{Client, Taking, When};
+use crate::dbus::errors::kind_of;
 use crate::error::{Error, Kind, Result};
 use crate::operation::erase;
 use crate::operation::health::{self, Mark};
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
 use crate::operation::switch::{self, ByHand};
-use crate::operation::{self, Asked, Planned, Site, check, commit, losing, restore, snapshot};
+use crate::operation::{self, Asked, Planned, Site, check, commit, diff, losing, restore, snapshot};
 use crate::plan::execute::ROOT;
 use crate::plan::request::Resetting;
+use crate::status::change::{self, End, Entry, Line, Sink};
 use crate::status::report::StoreReport;
 use crate::sys::user;
 
@@ -226,6 +229,24 @@ impl<'a> Worker<'a> {
         .map_err(|error| remains(told(error), "what was restored until then stays; the same again goes on"))
     }
 
+    /// Tells all that differs, as it is found.
+    pub(crate) fn diff(
+        &self,
+        wanted: &diff::Wanted,
+        each: &mut dyn FnMut(&Entry) -> Result<()>,
+    ) -> Result<End> {
+        match &self.place {
+            Place::Bus { client, .. } => {
+                client.list_changes(self.overlay, wanted).and_then(|pipe| read(pipe, each))
+            }
+            Place::Store { site, .. } => {
+                let diff = diff::prepare(site, self.overlay, wanted)?;
+                change::tell(&diff, &mut Each(each))
+            }
+        }
+        .map_err(told)
+    }
+
     /// Looks the store through, and repairs what can be proved if told to.
     pub(crate) fn check_store(&self, repair: bool, layers: bool) -> Result<StoreReport> {
         let here = |store: &Path, asked| {
@@ -310,6 +331,33 @@ impl<'a> Worker<'a> {
             self.output.note(&format!("overlayctl: the trash is not empty: {}", error.message()));
         }
     }
+}
+
+/// Hands on what a diff tells.
+struct Each<'e>(&'e mut dyn FnMut(&Entry) -> Result<()>);
+
+impl Sink for Each<'_> {
+    fn entry(&mut self, entry: Entry) -> Result<()> {
+        (self.0)(&entry)
+    }
+
+    fn go_on(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Reads what the daemon tells, up to the line that says how it ended.
+fn read(pipe: File, each: &mut dyn FnMut(&Entry) -> Result<()>) -> Result<End> {
+    let failed = |why: &str| Error::new(Kind::Failed, format!("failed to read overlayd's answer: {why}"));
+    for line in BufReader::new(pipe).lines() {
+        let line = line.map_err(|e| failed(&e.to_string()))?;
+        match serde_json::from_str(&line).map_err(|e| failed(&e.to_string()))? {
+            Line::Entry(entry) => each(&entry)?,
+            Line::End(end) if end.result == "complete" => return Ok(end),
+            Line::End(end) => return Err(Error::new(kind_of(&end.error), end.message)),
+        }
+    }
+    Err(failed("it ended before all was told"))
 }
 
 fn when(now: Option<Now>) -> When {

@@ -2,7 +2,9 @@
 
 mod follow;
 
+use std::fs::File;
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use zbus::connection::Builder;
@@ -17,6 +19,7 @@ use super::errors::from_bus;
 use super::event::{self, Event};
 use super::{JOB, MANAGER, NAME, OVERLAY, ROOT, SNAPSHOT, flags, paths, wait};
 use crate::error::{Error, Kind, Result};
+use crate::operation::diff;
 use crate::operation::health::Mark;
 use crate::operation::restore::From;
 use crate::operation::snapshot::Wanted;
@@ -157,6 +160,17 @@ impl Client {
         };
         let dry = if dry_run { flags::DRY_RUN } else { 0 };
         self.overlay_job(overlay, "Restore", &(id, utf8(paths)?, base | dry), on_progress)
+    }
+
+    /// What differs between two states: a pipe on which the lines of `status::change` come.
+    pub fn list_changes(&self, overlay: &str, wanted: &diff::Wanted) -> Result<File> {
+        let [from, to] = [wanted.from, wanted.to].map(|point| point.to_string());
+        let body = (from, to, utf8(&wanted.paths)?, 0u64);
+        let pipe: zbus::OwnedFd = zbus::block_on(async {
+            let path = self.overlay(overlay).await?;
+            self.call(path.as_str(), OVERLAY, "ListChanges", &body).await
+        })?;
+        Ok(OwnedFd::from(pipe).into())
     }
 
     /// Asks for the generation before and waits until that is written down.

@@ -2,6 +2,7 @@
 //! is being served. It knows no bus.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,9 @@ pub(super) enum Depth {
 pub(super) struct Core {
     places: Places,
     state: Mutex<State>,
+    /// Diffs that are being written, and whether they shall end.
+    streams: AtomicUsize,
+    closing: AtomicBool,
     /// Something for the main loop to do.
     pub(super) wake: Event,
     looked: Event,
@@ -113,7 +117,14 @@ impl Core {
             reports: Vec::new(),
             calls: 0,
         };
-        Core { places, state: Mutex::new(state), wake: Event::new(), looked: Event::new() }
+        Core {
+            places,
+            state: Mutex::new(state),
+            streams: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            wake: Event::new(),
+            looked: Event::new(),
+        }
     }
 
     /// Clients can call from now on.
@@ -175,16 +186,42 @@ impl Core {
         Call(self)
     }
 
+    /// Counts one more diff that is being written, unless there are `most` already.
+    pub(super) fn begin_stream(&self, most: usize) -> bool {
+        let one_more = |count: usize| (count < most).then_some(count + 1);
+        self.streams.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// And one less.
+    pub(super) fn end_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::AcqRel);
+        self.wake.notify(usize::MAX);
+    }
+
+    /// Lets diffs end that would take longer.
+    pub(super) fn close_streams(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// Whether they shall.
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn is_streaming(&self) -> bool {
+        self.streams.load(Ordering::Acquire) > 0
+    }
+
     /// Whether a call is being served or a job is not over.
     pub(super) fn busy(&self) -> bool {
         let state = self.lock();
-        state.calls > 0 || state.jobs.open().next().is_some()
+        self.is_streaming() || state.calls > 0 || state.jobs.open().next().is_some()
     }
 
     /// Whether nothing at all would be lost by an exit: no call, and no job that is still listed.
     pub(super) fn idle(&self) -> bool {
         let state = self.lock();
-        state.calls == 0 && state.jobs.all().next().is_none()
+        !self.is_streaming() && state.calls == 0 && state.jobs.all().next().is_none()
     }
 
     /// The last look, if there was one.

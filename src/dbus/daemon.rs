@@ -274,6 +274,7 @@ impl Daemon {
                 break;
             }
             if now >= grace {
+                self.core.close_streams();
                 self.core.jobs(|jobs| jobs.stop_all());
             }
             let timer = self.runtime.sleep_until(if now >= grace { end } else { grace });

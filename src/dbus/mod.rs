@@ -9,6 +9,7 @@ mod arguments;
 mod authority;
 mod boot_report;
 mod caller;
+mod changes;
 pub mod client;
 mod core;
 pub mod daemon;

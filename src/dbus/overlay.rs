@@ -12,7 +12,7 @@ use super::errors::{BusError, BusResult as Result};
 use super::flags::{self, Effect, Source};
 use super::request::{self, Call, Pretext};
 use super::task::Work;
-use super::{announce, arguments, authority, paths, reboot};
+use super::{announce, arguments, authority, changes, paths, reboot};
 use crate::operation::restore::From;
 use crate::status::OverlayStatus;
 
@@ -115,6 +115,21 @@ impl OverlayObject {
     ) -> Result<(u64, OwnedObjectPath)> {
         let work = Work::Undo(flags::effect(flags)?);
         Call { core: &self.core, bus, header: &header }.job(&self.name, work).await
+    }
+
+    #[zbus(out_args("changes"))]
+    async fn list_changes(
+        &self,
+        from: &str,
+        to: &str,
+        paths: Vec<String>,
+        flags: u64,
+        #[zbus(connection)] bus: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<zbus::OwnedFd> {
+        let wanted = changes::wanted(from, to, &paths, flags)?;
+        let call = Call { core: &self.core, bus, header: &header };
+        changes::list(call, &self.name, wanted).await
     }
 
     async fn cancel_pending(

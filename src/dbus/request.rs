@@ -170,7 +170,8 @@ impl Call<'_> {
         reboot::require_soft(self.bus).await
     }
 
-    async fn authorised(&self, actions: &[&str], about: &[(&str, String)]) -> BusResult<Caller> {
+    /// Who calls, if allowed to do any of `actions`.
+    pub(super) async fn authorised(&self, actions: &[&str], about: &[(&str, String)]) -> BusResult<Caller> {
         let caller = Caller::of(self.bus, self.header).await?;
         let details: Vec<(&str, &str)> = about.iter().map(|(name, value)| (*name, value.as_str())).collect();
         authority::require_any(self.bus, &caller, actions, &details).await?;

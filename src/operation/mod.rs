@@ -9,6 +9,8 @@ pub mod commit;
 #[cfg(feature = "host")]
 mod compare;
 #[cfg(feature = "host")]
+pub mod diff;
+#[cfg(feature = "host")]
 mod draft;
 #[cfg(feature = "host")]
 pub mod erase;

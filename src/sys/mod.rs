@@ -15,6 +15,8 @@ pub mod mountinfo;
 pub mod node;
 pub mod order;
 pub mod overlay;
+#[cfg(feature = "host")]
+pub mod pipe;
 pub mod probe;
 pub mod process;
 pub mod rootdir;

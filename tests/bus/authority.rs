@@ -43,6 +43,7 @@ const MUTATING: &[(&str, &str, &[&str])] = &[
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Restore", &["uint64:0", "array:string:/changed", "uint64:12"]),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Undo", &["uint64:0"]),
     (OVERLAY_ROOT, "org.overlayd1.Overlay.Undo", &["uint64:4"]),
+    (OVERLAY_ROOT, "org.overlayd1.Overlay.ListChanges", &["string:", "string:", "array:string:", "uint64:0"]),
     (FIRST, "org.overlayd1.Snapshot.Delete", &["uint64:0"]),
     (FIRST, "org.overlayd1.Snapshot.SetProtected", &["boolean:true", "uint64:0"]),
     (FIRST, "org.overlayd1.Snapshot.SetMetadata", &["string:x", "dict:string:string:", "uint64:0"]),

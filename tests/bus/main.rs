@@ -8,6 +8,7 @@
 
 mod authority;
 mod check;
+mod diff;
 mod ear;
 mod erase;
 mod errors;

@@ -87,6 +87,25 @@ fn the_unit_lets_the_daemon_copy_and_restore_everything_a_layer_may_hold() {
     assert!(!root.join("etc/of-the-base").exists());
 }
 
+#[test]
+fn the_unit_lets_the_daemon_compare_what_is_live_with_the_base() {
+    let mut world = World::on("ext4", 128);
+    world.boot();
+    let root = world.dir.join("root");
+    // Hidden from the daemon, but not in the layer.
+    fs::create_dir(root.join("home")).unwrap();
+    fs::set_permissions(root.join("home"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(root.join("home/secret"), "x").unwrap();
+    fs::set_permissions(root.join("home/secret"), fs::Permissions::from_mode(0o000)).unwrap();
+    std::os::unix::fs::chown(root.join("home"), Some(1234), Some(1234)).unwrap();
+    fs::remove_file(root.join("etc/of-the-base")).unwrap();
+    start(&mut world);
+    let said = world.tool(&["diff"]);
+    let expected = "+ file /changed, 11 bytes\n- file /etc/of-the-base, 4 bytes\n+ directory /home\n\
+                    + file /home/secret, 1 bytes\n";
+    assert_eq!(crate::world::text(&said), expected);
+}
+
 fn check_odd(dir: &std::path::Path) {
     let look = |name: &str| fs::symlink_metadata(dir.join(name)).unwrap();
     assert!(look("char").file_type().is_char_device());

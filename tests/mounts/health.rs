@@ -1,6 +1,7 @@
 //! Boots that do not come up lead back, one step after the other, and nobody's data is given up on the way.
 
 use std::fs;
+use std::process::Command;
 
 use overlayd::config::Mode;
 use overlayd::exec;
@@ -194,6 +195,33 @@ fn what_is_marked_bad_goes_at_once_and_can_be_had_back() {
     machine.rig.shutdown();
     assert_eq!(machine.health().badness(1), None, "somebody wants it");
     machine.stays_on(1, 2);
+}
+
+#[test]
+fn what_was_bad_can_be_looked_at() {
+    let machine = Machine::new("ext4");
+    machine.boots();
+    fs::write(machine.rig.path("etc/hostname"), "mine\n").unwrap();
+    fs::remove_file(machine.rig.path("etc/os-release")).unwrap();
+    machine.rig.shutdown();
+    machine.marks(&Mark::Bad { reason: String::new() });
+    assert_eq!(machine.boots().generation, Some(2));
+    let diff = |places: &[&str], words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_overlayctl"));
+        let output = command.args(places).arg("diff").args(words).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let expected = "M file /etc/hostname: content, 6 → 5 bytes\n- file /etc/os-release, 24 bytes\n";
+    // On the machine that went back, whose base is the right one.
+    let store = ["--store", "/run/overlayd/store"];
+    assert_eq!(diff(&store, &["base", "generation:1"]), expected);
+    assert_eq!(diff(&store, &["live", "generation:1"]), expected);
+    machine.rig.shutdown();
+    machine.rig.offline(|layout| {
+        let base = ["--base", s(&machine.rig.sysroot), "base", "generation:1"];
+        assert_eq!(diff(&["--store", s(layout.root())], &base), expected);
+    });
 }
 
 #[test]
