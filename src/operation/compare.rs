@@ -119,18 +119,18 @@ impl Walk<'_, '_> {
         match a.kind {
             NodeKind::Symlink => Ok(node::read_link(dirs.0, name).map_err(failed)?
                 == node::read_link(dirs.1, name).map_err(failed)?),
-            NodeKind::File => self.content(dirs, name),
+            NodeKind::File => self.content(dirs, name, a.size),
             _ => Ok(true),
         }
     }
 
-    fn content(&mut self, dirs: (&OwnedFd, &OwnedFd), name: &CStr) -> Result<bool> {
+    fn content(&mut self, dirs: (&OwnedFd, &OwnedFd), name: &CStr, size: u64) -> Result<bool> {
         let failed = |e: io::Error| Error::io("compare", self.one, e);
         let (left, right) =
             (node::open_file(dirs.0, name).map_err(failed)?, node::open_file(dirs.1, name).map_err(failed)?);
         let on_progress = &mut *self.on_progress;
         let mut stopped = false;
-        let same = content::same(left, right, &mut self.buffer, &mut || {
+        let same = content::same(left, right, size, &mut self.buffer, &mut || {
             stopped = on_progress(Progress::default()).is_break();
             if stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });

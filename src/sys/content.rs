@@ -170,10 +170,11 @@ fn write_at(file: impl AsFd, bytes: &[u8], at: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether two files hold the same bytes. `buffer` is used by halves.
+/// Whether two files hold the same bytes. `size` is what one of them had a moment ago. `buffer` is used by halves.
 pub fn same(
     one: impl AsFd,
     other: impl AsFd,
+    size: u64,
     buffer: &mut [u8],
     on_chunk: &mut dyn FnMut() -> ControlFlow<()>,
 ) -> io::Result<bool> {
@@ -182,8 +183,8 @@ pub fn same(
     let right = &mut right[..middle];
     let mut at = 0;
     loop {
-        let count = read_at(&one, left, at, u64::MAX)?;
-        if read_at(&other, right, at, u64::MAX)? != count
+        let count = read_at(&one, left, at, size)?;
+        if read_at(&other, right, at, size)? != count
             || left[..count] != right[..count]
             || on_chunk().is_break()
         {

@@ -82,7 +82,7 @@ impl Copier<'_> {
         let mut on_chunk =
             || if self.is_stopping() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
         files.is_ok_and(|(one, other)| {
-            content::same(one, other, &mut local.buffer, &mut on_chunk).unwrap_or(false)
+            content::same(one, other, found.node.size, &mut local.buffer, &mut on_chunk).unwrap_or(false)
         })
     }
 

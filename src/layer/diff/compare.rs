@@ -58,15 +58,19 @@ impl Comparer {
             return Ok(Compared::Known(Vec::new(), Vec::new()));
         }
         let mut aspects = Vec::new();
-        let mut stopped = false;
         let mut same = |aspect, same: bool| {
             if !same {
                 aspects.push(aspect)
             }
         };
-        match self.is_same_content(from, to, go_on, &mut stopped) {
-            Ok(_) if stopped => return Ok(Compared::Stopped),
-            Ok(is_same) => same(Aspect::Content, is_same),
+        let files = match Files::open(from, to) {
+            Ok(files) => files,
+            Err(e) if node::is_gone(&e) => return Ok(Compared::Vanished),
+            Err(e) => return Err(to.place.failed("open", to.path, e)),
+        };
+        match self.is_same_content(from, to, &files, go_on) {
+            Ok(Some(is_same)) => same(Aspect::Content, is_same),
+            Ok(None) => return Ok(Compared::Stopped),
             Err(e) if node::is_gone(&e) => return Ok(Compared::Vanished),
             Err(e) => return Err(to.place.failed("compare", to.path, e)),
         }
@@ -74,7 +78,9 @@ impl Comparer {
         same(Aspect::Owner, a.uid == b.uid);
         same(Aspect::Group, a.gid == b.gid);
         same(Aspect::Mtime, a.mtime == b.mtime || a.kind == NodeKind::Directory);
-        let [Some(mine), Some(theirs)] = [self.attributes(from)?, self.attributes(to)?] else {
+        let [Some(mine), Some(theirs)] =
+            [self.attributes(from, &files.from)?, self.attributes(to, &files.to)?]
+        else {
             return Ok(Compared::Vanished);
         };
         let names: Vec<CString> = different(&mine, &theirs);
@@ -82,36 +88,44 @@ impl Comparer {
         Ok(Compared::Known(aspects, names))
     }
 
+    /// None: it was stopped.
     fn is_same_content(
         &mut self,
         from: At<'_>,
         to: At<'_>,
+        files: &Files,
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
-        stopped: &mut bool,
-    ) -> io::Result<bool> {
-        match from.node.kind {
-            NodeKind::File if from.node.size != to.node.size => Ok(false),
-            NodeKind::File if from.node.size == 0 => Ok(true),
-            NodeKind::File => {
-                self.buffer.resize(2 * BUFFER, 0);
-                let [one, other] = [open(from)?, open(to)?];
-                content::same(one, other, &mut self.buffer, &mut || {
-                    let flow = go_on();
-                    *stopped |= flow.is_break();
-                    flow
-                })
-            }
-            NodeKind::Symlink => {
-                Ok(node::read_link(&from.place.dir, from.name)? == node::read_link(&to.place.dir, to.name)?)
-            }
-            NodeKind::CharDevice | NodeKind::BlockDevice => Ok(from.node.rdev == to.node.rdev),
-            _ => Ok(true),
+    ) -> io::Result<Option<bool>> {
+        let (a, b) = (&from.node, &to.node);
+        if let (Some(one), Some(other)) = (&files.from, &files.to) {
+            self.buffer.resize(2 * BUFFER, 0);
+            let mut flow = ControlFlow::Continue(());
+            let same = content::same(one, other, a.size, &mut self.buffer, &mut || {
+                flow = go_on();
+                flow
+            })?;
+            return Ok(flow.is_continue().then_some(same));
         }
+        Ok(Some(match a.kind {
+            NodeKind::File => a.size == b.size,
+            NodeKind::Symlink => {
+                node::read_link(&from.place.dir, from.name)? == node::read_link(&to.place.dir, to.name)?
+            }
+            NodeKind::CharDevice | NodeKind::BlockDevice => a.rdev == b.rdev,
+            _ => true,
+        }))
     }
 
     /// The attributes that the merged tree shows. None: it is gone.
-    fn attributes(&mut self, at: At<'_>) -> Result<Option<BTreeMap<CString, Vec<u8>>>> {
-        let bearer = Bearer::Named(at.place.dir.as_fd(), at.name);
+    fn attributes(
+        &mut self,
+        at: At<'_>,
+        file: &Option<OwnedFd>,
+    ) -> Result<Option<BTreeMap<CString, Vec<u8>>>> {
+        let bearer = match file {
+            Some(file) => Bearer::Open(file.as_fd()),
+            None => Bearer::Named(at.place.dir.as_fd(), at.name),
+        };
         let mut found = match self.reader.all(bearer) {
             Ok(found) => found,
             Err(e) if node::is_gone(&e) => return Ok(None),
@@ -136,8 +150,19 @@ impl Comparer {
     }
 }
 
-fn open(at: At<'_>) -> io::Result<OwnedFd> {
-    node::open_file(&at.place.dir, at.name)
+/// Two files, open if they have to be read.
+struct Files {
+    from: Option<OwnedFd>,
+    to: Option<OwnedFd>,
+}
+
+impl Files {
+    fn open(from: At<'_>, to: At<'_>) -> io::Result<Files> {
+        let (a, b) = (&from.node, &to.node);
+        let are_read = a.kind == NodeKind::File && a.size == b.size && a.size > 0;
+        let open = |at: At<'_>| are_read.then(|| node::open_file(&at.place.dir, at.name)).transpose();
+        Ok(Files { from: open(from)?, to: open(to)? })
+    }
 }
 
 fn refuse<'n>(at: At<'_>, mut names: impl Iterator<Item = &'n CStr>) -> Result<()> {

@@ -284,7 +284,7 @@ impl<'a, 'p> Equal<'a, 'p> {
     fn is_same_content(&self, theirs: &Place, mine: &Place) -> io::Result<bool> {
         let (a, b) = (node::open_file(&theirs.dir, &theirs.name)?, node::open_file(&mine.dir, &mine.name)?);
         Ok(node::flags(&a) == node::flags(&b)
-            && content::same(a, b, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))?)
+            && content::same(a, b, mine.node.size, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))?)
     }
 
     /// Puts a file in its place, or gives one that was put another name.

@@ -115,7 +115,7 @@ impl Views {
             NodeKind::File if then.node.size != now.node.size => Ok(false),
             NodeKind::File => {
                 let (a, b) = (then.open()?, now.open()?);
-                content::same(a, b, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))
+                content::same(a, b, now.node.size, &mut vec![0; BUFFER], &mut || ControlFlow::Continue(()))
             }
             NodeKind::Symlink => {
                 Ok(node::read_link(&then.dir, &then.name)? == node::read_link(&now.dir, &now.name)?)
