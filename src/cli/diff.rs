@@ -1,5 +1,7 @@
 //! `overlayctl diff`.
 
+use std::time::{Duration, Instant};
+
 use super::args::{Arguments, Diff};
 use super::format::{bytes, count, name};
 use super::output::{Output, Paint, Tone};
@@ -9,8 +11,9 @@ use crate::error::{Error, Kind, Result};
 use crate::operation::diff::{Point, Wanted};
 use crate::status::change::{End, Entry, Thing};
 
-/// So much is printed at a time.
+/// So much is printed at a time, and nothing is held back for longer while more is found.
 const BUFFER: usize = 8 << 10;
+const HELD: Duration = Duration::from_millis(100);
 
 /// Tells what differs, as it is found.
 pub(crate) fn diff(arguments: &Arguments, diff: &Diff, output: &Output) -> Result<u8> {
@@ -25,7 +28,7 @@ pub(crate) fn diff(arguments: &Arguments, diff: &Diff, output: &Output) -> Resul
         paths: absolute(arguments, &diff.paths)?,
         base: diff.base.clone(),
     };
-    let mut page = String::new();
+    let (mut page, mut printed) = (String::new(), Instant::now());
     let end = Worker::new(arguments, output)?.diff(&wanted, &mut |entry| {
         if diff.stat {
             return Ok(());
@@ -35,10 +38,11 @@ pub(crate) fn diff(arguments: &Arguments, diff: &Diff, output: &Output) -> Resul
             false => line(entry, output.paint()),
         };
         page.push('\n');
-        match page.len() < BUFFER {
-            true => Ok(()),
-            false => output.text(&std::mem::take(&mut page)),
+        if page.len() < BUFFER && printed.elapsed() < HELD {
+            return Ok(());
         }
+        printed = Instant::now();
+        output.text(&std::mem::take(&mut page))
     });
     // What was found before something failed is told, too.
     output.text(&page)?;

@@ -24,8 +24,9 @@ const STREAMS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(600);
 /// So long a stop of the daemon may wait for a thread that waits for its reader.
 const PACE: Duration = Duration::from_millis(200);
-/// So much is written at a time.
+/// So much is written at a time, and what is found is not held back for longer.
 const BUFFER: usize = 32 << 10;
+const HELD: Duration = Duration::from_millis(500);
 
 /// What is asked for, parsed; empty words stand for the base, and for what is live.
 pub(super) fn wanted(from: &str, to: &str, paths: &[String], flags: u64) -> BusResult<Wanted> {
@@ -47,7 +48,8 @@ pub(super) async fn list(call: Call<'_>, overlay: &str, wanted: Wanted) -> BusRe
     let running = Running::begin(call.core)?;
     let diff = zruntime::unblock(move || diff::prepare(&site, &overlay, &wanted)).await?;
     let (reader, writer) = pipe::new().map_err(|e| Error::io("make", "a pipe", e))?;
-    let work = move || Stream { running, to: writer.into(), pending: Vec::new() }.run(&diff);
+    let stream = Stream { running, to: writer.into(), pending: Vec::new(), flushed: Instant::now() };
+    let work = move || stream.run(&diff);
     std::thread::Builder::new()
         .name("changes".to_owned())
         .spawn(work)
@@ -81,6 +83,7 @@ struct Stream {
     running: Running,
     to: File,
     pending: Vec<u8>,
+    flushed: Instant,
 }
 
 impl Stream {
@@ -117,6 +120,7 @@ impl Stream {
             }
         }
         self.pending.clear();
+        self.flushed = Instant::now();
         Ok(())
     }
 }
@@ -127,7 +131,9 @@ impl Sink for Stream {
     }
 
     fn go_on(&mut self) -> ControlFlow<()> {
-        match self.running.0.is_closing() || !pipe::wait(&self.to, Duration::ZERO) {
+        let waits = !self.pending.is_empty() && self.flushed.elapsed() >= HELD;
+        let is_over = self.running.0.is_closing() || !pipe::wait(&self.to, Duration::ZERO);
+        match is_over || (waits && self.flush().is_err()) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }

@@ -118,6 +118,25 @@ fn much(world: &World) {
 }
 
 #[test]
+fn a_layer_that_goes_meanwhile_is_not_told_as_removed_files() {
+    let mut world = changed();
+    much(&world);
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let bus = world.connect();
+    assert!(world.tool(&["snapshot", "create"]).status.success());
+    let pipe = list(&bus, "", "snapshot:1", &[]).unwrap();
+    // The pipe is full, and the walk waits in the middle of it.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert!(world.tool(&["snapshot", "delete", "1", "--yes"]).status.success());
+    let end = lines(pipe).pop().unwrap();
+    assert_eq!(
+        (&end["result"], &end["error"]),
+        (&"failed".into(), &"org.freedesktop.DBus.Error.Failed".into())
+    );
+    assert!(end["message"].as_str().unwrap().contains("was removed while it was compared"), "{end}");
+}
+
+#[test]
 fn a_reader_that_goes_away_keeps_nobody() {
     let mut world = changed();
     much(&world);

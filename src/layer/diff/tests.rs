@@ -235,7 +235,11 @@ fn depth_is_no_limit_as_root() {
     (0..200).for_each(|_| path += "/deep");
     layers.file(&format!("{path}/x"), "x");
     layers.file(&format!("{path}.a/x"), "x");
+    // Directories on the way that were closed meanwhile are opened again.
+    layers.file("upper/z", "x");
+    layers.file("upper/deep/z", "x");
     let told = layers.diff(BASE, UPPER);
-    assert_eq!(told.len(), 203);
+    assert_eq!(told.len(), 205);
     assert!(told[202].ends_with("deep/x"), "{}", told[202]);
+    assert_eq!(told[203..], ["+ deep/z", "+ z"]);
 }
