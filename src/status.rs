@@ -334,9 +334,9 @@ fn damages(view: Option<&StoreView>) -> Vec<String> {
         found.extend(state.current.as_ref().err().map(ToString::to_string));
         found.extend(state.baseline.as_ref().err().map(ToString::to_string));
         found.extend(state.snapshots.values().filter_map(|s| s.as_ref().err()).map(ToString::to_string));
-        found.extend(
-            state.generations.values().filter_map(|g| g.record.as_ref().err()).map(ToString::to_string),
-        );
+        // What became a snapshot is no damage.
+        let generations = state.generations.values().filter(|g| !g.husk);
+        found.extend(generations.filter_map(|g| g.record.as_ref().err()).map(ToString::to_string));
         found.extend(
             state.request.iter().filter_map(|r| r.as_ref().err()).map(|e| damaged_request(e).to_string()),
         );

@@ -405,6 +405,10 @@ fn kept(
         _ => from.filter(|_| by_itself || !matches!(scene.keeping.undo, Undo::Never)),
     };
     let mut kept = retain::kept(state, live, undo, scene.keeping);
+    if request.action == Action::Snapshot {
+        // Its files are the snapshot's now, however good it was: what is left could only be taken for damage.
+        kept.retain(|kept| Some(kept.generation) != from);
+    }
     // What nobody gave up is not given up at once: each later boot gives way to a lack of space.
     if scene.scarce && !by_itself {
         kept.retain(|kept| kept.why == Why::Base);

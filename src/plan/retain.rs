@@ -216,7 +216,9 @@ fn generations(state: &OverlayView, reached: Reached<'_>) -> Vec<String> {
         let mut waiting = state.sealing.iter().filter(|(_, from)| **from == n).map(|(id, _)| *id);
         waiting.any(|id| reached.snapshot != Some(id) && stands_on(state, id).is_some())
     };
-    let is_kept = |n: u64| reached.kept.iter().any(|kept| kept.generation == n);
+    // This boot moves its files to the snapshot that it stands on.
+    let is_emptied = |n: u64| reached.snapshot.and_then(|id| state.sealing.get(&id)) == Some(&n);
+    let is_kept = |n: u64| !is_emptied(n) && reached.kept.iter().any(|kept| kept.generation == n);
     let is_reached = |n: u64| n == reached.live || is_kept(n) || is_awaited(n);
     let old = state.generations.iter().filter(|(n, g)| !is_reached(**n) && (g.record.is_ok() || g.husk));
     old.map(|(n, _)| n.to_string()).chain(unfinished(&state.unfinished)).collect()
