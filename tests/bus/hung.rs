@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -51,12 +51,29 @@ impl Fed {
     }
 }
 
+/// A directory that goes once nothing is mounted in it.
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A device that can be made to hang, in a directory of its own.
+struct Fragile {
+    faulty: Faulty,
+    _place: Place,
+}
+
 /// A world on a device that can be made to hang, and its daemon. The device goes last.
-fn world() -> (Faulty, World, Fed) {
+fn world() -> (Fragile, World, Fed) {
     overlayd::sys::mount::private_namespace().unwrap();
     let world = World::empty();
     let image = world.make_image("ext4", 128);
-    let faulty = Faulty::start(&image, &image.with_file_name("faulty.img"), None);
+    let place = Place(world.dir.with_extension("device"));
+    fs::create_dir(&place.0).unwrap();
+    let faulty = Faulty::start(&image, &place.0.join("export"), None);
     let mut world = world.on_device("ext4", &[], Path::new(&faulty.device));
     fs::write(world.upper().join("big"), vec![b'x'; 8 << 20]).unwrap();
     nix::unistd::sync();
@@ -65,7 +82,7 @@ fn world() -> (Faulty, World, Fed) {
     let mut command = world.daemon_command();
     command.args(["--idle-timeout", "0"]).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", WATCHDOG);
     world.spawn_daemon(command);
-    (faulty, world, fed)
+    (Fragile { faulty, _place: place }, world, fed)
 }
 
 fn create(bus: &Connection) -> zbus::Result<Accepted> {
@@ -96,10 +113,10 @@ fn forget(dir: &Path) {
 
 #[test]
 fn a_job_that_hangs_keeps_nobody_and_goes_on_when_the_device_answers() {
-    let (faulty, world, fed) = world();
+    let (fragile, world, fed) = world();
     let bus = world.connect();
     describe(&bus);
-    let stopped = faulty.stop_for(HANGS);
+    let stopped = fragile.faulty.stop_for(HANGS);
     let (id, job) = create(&bus).unwrap();
     let get = |name: &str| property::<String>(&bus, job.as_str(), JOB, name);
     until("it runs", || get("State") == "running");
@@ -122,13 +139,13 @@ fn a_job_that_hangs_keeps_nobody_and_goes_on_when_the_device_answers() {
 
 #[test]
 fn who_asks_how_it_is_while_the_device_hangs_is_told_that_and_does_not_wait_for_long() {
-    let (faulty, world, fed) = world();
+    let (fragile, world, fed) = world();
     let bus = world.connect();
     assert!(answers(&describe(&bus)));
     // What was seen a moment ago would be told.
     std::thread::sleep(Duration::from_secs(4));
     forget(&world.store());
-    let stopped = faulty.stop_for(HANGS);
+    let stopped = fragile.faulty.stop_for(HANGS);
     let (started, before) = (Instant::now(), fed.count());
     let told = describe(&bus);
     let (took, count) = (started.elapsed(), fed.count() - before);
@@ -143,10 +160,10 @@ fn who_asks_how_it_is_while_the_device_hangs_is_told_that_and_does_not_wait_for_
 
 #[test]
 fn sigterm_gives_the_name_back_although_a_job_hangs() {
-    let (faulty, mut world, _fed) = world();
+    let (fragile, mut world, _fed) = world();
     let bus = world.connect();
     describe(&bus);
-    let stopped = faulty.stop_for(HANGS);
+    let stopped = fragile.faulty.stop_for(HANGS);
     let (_, job) = create(&bus).unwrap();
     until("it runs", || property::<String>(&bus, job.as_str(), JOB, "State") == "running");
     std::thread::sleep(Duration::from_secs(1));
