@@ -7,14 +7,18 @@ const MANAGER: (&str, &str) = ("/org/overlayd1", "org.overlayd1.Manager");
 const OVERLAY: (&str, &str) = ("/org/overlayd1/overlay/root", "org.overlayd1.Overlay");
 const SNAPSHOT: (&str, &str) = ("/org/overlayd1/overlay/root/snapshot/1", "org.overlayd1.Snapshot");
 
-/// Every method that changes something, with arguments in the words of dbus-send.
+/// Every method that changes something, or tells names of files, with arguments in the words of dbus-send.
 const MUTATING: &[((&str, &str), &str, &str)] = &[
     (MANAGER, "Reload", "uint64:0"),
     (MANAGER, "RequestFactoryReset", "string: array:string: uint64:0"),
     (MANAGER, "CancelFactoryReset", "uint64:0"),
+    (MANAGER, "CheckStore", "uint64:0"),
+    (MANAGER, "MarkGood", "uint64:0"),
+    (MANAGER, "MarkBad", "string:x uint64:0"),
     (OVERLAY, "Reset", "string: array:string: uint64:0"),
     (OVERLAY, "ResetVia", "string: array:string: string:x uint64:0"),
     (OVERLAY, "CancelPending", "uint64:0"),
+    (OVERLAY, "ListChanges", "string: string: array:string: uint64:0"),
     (OVERLAY, "CreateSnapshot", "string:x dict:string:string:a,b uint64:0"),
     (OVERLAY, "Commit", "string:x dict:string:string:a,b array:string: uint64:0"),
     (OVERLAY, "Restore", "uint64:1 array:string: uint64:0"),

@@ -17,7 +17,7 @@ fn a_hang_with_a_watchdog_leads_back() {
         machine.boot(&[TWICE]).wait_reset();
     }
     let mut guest = good(&mut machine, &[TWICE], 2);
-    assert_back(&mut guest, 1, 2);
+    assert_back(&mut guest, 1, 2, "sbin/init");
     guest.poweroff();
 }
 
@@ -36,7 +36,7 @@ fn a_broken_libc_leads_back() {
         machine.boot(&[TWICE]).wait_panic();
     }
     let mut guest = good(&mut machine, &[TWICE], 2);
-    assert_back(&mut guest, 1, 2);
+    assert_back(&mut guest, 1, 2, "libc.so.6");
     guest.poweroff();
 }
 
@@ -58,6 +58,6 @@ fn a_unit_that_never_starts_leads_back() {
         guest.cut_power();
     }
     let mut guest = good(&mut machine, &[TWICE], 2);
-    assert_back(&mut guest, 1, 2);
+    assert_back(&mut guest, 1, 2, "/etc/systemd/system/never.service");
     guest.poweroff();
 }
