@@ -58,6 +58,11 @@ fn every_case_gives_its_plan() {
     let mut names: Vec<PathBuf> = fs::read_dir(&cases).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
     assert!(names.len() >= 20, "cases are missing: {}", names.len());
+    // Documents name a case by its number.
+    let number =
+        |case: &PathBuf| case.file_name().unwrap().to_string_lossy().split('-').next().map(str::to_owned);
+    let twice = names.iter().zip(names.iter().skip(1)).find(|(a, b)| number(a) == number(b));
+    assert_eq!(twice, None, "two cases have the same number");
     let wrong: Vec<String> = names.iter().filter_map(|case| compare(case)).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -7,6 +7,7 @@
 )]
 
 mod damage;
+mod documents;
 mod matrix;
 mod rig;
 mod table;
