@@ -58,11 +58,18 @@ pub struct Marked {
 
 /// Marks the live generation of the root. Where boots are not counted there is nothing to do, which is the error.
 pub fn mark(site: &Site, mark: &Mark, asked: &Asked) -> Result<Marked> {
+    // First: a store that is damaged is no failure of a boot that goes on without it.
+    let mounted = counted(site, mark)?;
     let layout = Layout::new(&site.store);
     let _lock = StoreLock::exclusive(&layout)?;
     let view = open(&site.store)?;
     let state = find(&view, ROOT)?;
-    let generation = target(site, state, mark)?;
+    let generation = match mounted {
+        Some(number) => number,
+        None => {
+            state.current.clone()?.ok_or_else(|| Error::new(Kind::NothingToDo, "there is no generation"))?
+        }
+    };
     let old = match &state.health {
         Some(Ok(health)) => health.clone(),
         None => HealthRecord::default(),
@@ -101,18 +108,16 @@ pub fn mark_without_daemon(how: &Mark, asked: &Asked) -> Result<Marked> {
     mark(&site, how, asked)
 }
 
-/// The generation that is meant: the one that is mounted. Where its upper was left out, for one boot or because it can not
-/// be mounted, it may still be marked bad.
-fn target(site: &Site, state: &OverlayView, mark: &Mark) -> Result<u64> {
-    let pointed =
-        || state.current.clone()?.ok_or_else(|| Error::new(Kind::NothingToDo, "there is no generation"));
-    let Some((_, root)) = mounted(site, ROOT)? else { return pointed() };
+/// The generation that is meant: the one that is mounted; none: the one that is pointed at. Where its upper was left out, for
+/// one boot or because it can not be mounted, it may still be marked bad.
+fn counted(site: &Site, mark: &Mark) -> Result<Option<u64>> {
+    let Some((_, root)) = mounted(site, ROOT)? else { return Ok(None) };
     if policy(site, ROOT).tries == 0 {
         return Err(health::off("overlay.root.health.tries is 0").into());
     }
     match (root.configured, root.mode, root.generation) {
-        (_, Mode::Persistent, Some(number)) => Ok(number),
-        (Mode::Persistent, ..) if matches!(mark, Mark::Bad { .. }) => pointed(),
+        (_, Mode::Persistent, Some(number)) => Ok(Some(number)),
+        (Mode::Persistent, ..) if matches!(mark, Mark::Bad { .. }) => Ok(None),
         (Mode::Persistent, ..) => {
             let why = root.reason.unwrap_or_else(|| "no reason is recorded".to_owned());
             Err(health::off(&format!("this boot is without the root's upper: {why}")).into())

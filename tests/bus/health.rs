@@ -166,3 +166,24 @@ fn a_rule_of_the_administrator_lets_somebody_mark() {
     assert_eq!(bad.status.code(), Some(4), "{}", text(&bad));
     assert!(!record(&world).contains("[bad]"), "{}", record(&world));
 }
+
+/// overlayd-good.service must not fail because of a store that the boot has already told of.
+#[test]
+fn a_boot_that_fell_back_from_a_damaged_store_has_nothing_to_mark() {
+    let mut world = World::new();
+    world.hand_off("reason = \"store.toml is damaged\"\n");
+    let handoff = fs::read_to_string(world.handoff()).unwrap();
+    fs::write(
+        world.handoff(),
+        handoff.replace("mode = \"persistent\"\nlowers", "mode = \"volatile\"\nlowers"),
+    )
+    .unwrap();
+    fs::write(world.store().join("store.toml"), "nonsense\n").unwrap();
+    world.start_daemon(&["--idle-timeout", "0"]);
+    let good = world.tool(&["mark", "good"]);
+    assert_eq!(good.status.code(), Some(3), "{}", text(&good));
+    assert!(text(&good).contains("store.toml is damaged"), "{}", text(&good));
+    // There is no pointer to be read that could be marked bad.
+    let bad = world.tool(&["mark", "bad"]);
+    assert_eq!(bad.status.code(), Some(4), "{}", text(&bad));
+}

@@ -96,7 +96,6 @@ fn damaged_records_are_refused_by_name_and_kept() {
         ("overlays/root/current", "echo 'what is this'"),
         ("overlays/root/current", "printf ''"),
         ("overlays/root/generations/1/generation.toml", "echo 'version = 99'"),
-        ("overlays/root/request.toml", "echo 'what is this'"),
     ];
     for (file, damage) in sample(&damages, 2) {
         machine.disk = sound.copy(machine.dir().join("state.img"));
