@@ -265,7 +265,7 @@ fn play(disk: &Disk, seed: u64) {
 fn many(fstype: &str) {
     let first = seed();
     let mut disk = Disk::new(fstype, 512);
-    for number in 0..cases().div_ceil(2) {
+    for number in 0..cases().div_ceil(4) {
         if number % 100 == 99 {
             drop(disk);
             disk = Disk::new(fstype, 512);
