@@ -36,8 +36,8 @@ pub(super) async fn difference(
         if is_in(before, &overlay.name) {
             let changed = changed(&values(&find(before, &overlay.name)), values(overlay));
             properties(bus, &path, OVERLAY, changed).await?;
-        } else if add(core, bus, &overlay.name).await? {
-            root(bus)?.overlay_new(&overlay.name, path.into_inner()).await?;
+        } else {
+            appear(core, bus, &overlay.name).await?;
         }
         snapshots(core, bus, &find(before, &overlay.name), overlay).await?;
     }
@@ -92,6 +92,14 @@ pub(super) async fn add_snapshot(
 ) -> zbus::Result<bool> {
     let object = SnapshotObject { core: core.clone(), overlay: overlay.to_owned(), id };
     Ok(bus.object_server().at(&paths::snapshot(overlay, id), object).await?.is_none())
+}
+
+/// Puts an overlay on the bus and says so, unless it is there already.
+pub(super) async fn appear(core: &Arc<Core>, bus: &Connection, name: &str) -> zbus::Result<()> {
+    if add(core, bus, name).await? {
+        root(bus)?.overlay_new(name, paths::overlay(name).into_inner()).await?;
+    }
+    Ok(())
 }
 
 /// Puts an overlay on the bus; false if it is there already.

@@ -47,14 +47,18 @@ impl ManagerObject {
     }
 
     #[zbus(out_args("overlay"))]
-    async fn get_overlay(&self, name: &str) -> Result<OwnedObjectPath> {
-        let status = self.core.status().await;
-        match name == MACHINE || status.overlays.iter().any(|o| o.name == name) {
-            true => Ok(paths::overlay(name)),
-            false => {
-                Err(BusError::new(name_of(Kind::NoSuchOverlay), format!("there is no overlay \"{name}\"")))
-            }
+    async fn get_overlay(&self, name: &str, #[zbus(connection)] bus: &Connection) -> Result<OwnedObjectPath> {
+        let has = |status: &Status| status.overlays.iter().any(|overlay| overlay.name == name);
+        if name == MACHINE || has(&*self.core.status().await) {
+            return Ok(paths::overlay(name));
         }
+        // It may have been mounted since: that tells nobody.
+        if !has(&*self.core.look(Depth::Quick, Some(Instant::now())).await) {
+            let text = format!("there is no overlay \"{name}\"");
+            return Err(BusError::new(name_of(Kind::NoSuchOverlay), text));
+        }
+        announce::appear(&self.core, bus, name).await?;
+        Ok(paths::overlay(name))
     }
 
     #[zbus(out_args("jobs"))]

@@ -138,15 +138,34 @@ fn log_control_is_where_systemctl_looks_for_it() {
     assert_eq!(crate::world::property::<String>(&bus, path, interface, "SyslogIdentifier"), "overlayd");
 }
 
-#[test]
-fn an_overlay_that_only_the_store_knows_is_there_too() {
-    let mut world = World::new();
+/// Another overlay in the store, as mount.overlayd leaves it.
+fn make_another(world: &World) {
     let overlays = world.store().join("overlays");
     let var = overlays.join("var-lib/generations/1");
     fs::create_dir_all(var.join("fs")).unwrap();
     fs::create_dir_all(overlays.join("var-lib/trash")).unwrap();
     fs::copy(overlays.join("root/current"), overlays.join("var-lib/current")).unwrap();
     fs::copy(overlays.join("root/generations/1/generation.toml"), var.join("generation.toml")).unwrap();
+}
+
+#[test]
+fn an_overlay_that_came_since_the_daemon_looked_is_found_at_once() {
+    let world = World::with_daemon();
+    let bus = world.connect();
+    assert_eq!(crate::world::property::<u64>(&bus, OVERLAY_ROOT, OVERLAY, "Generation"), 1);
+    let mut heard = crate::ear::signals(&bus);
+    make_another(&world);
+    let path: zbus::OwnedObjectPath = call(&bus, ROOT, MANAGER, "GetOverlay", &"var-lib").unwrap();
+    assert_eq!(crate::world::property::<u64>(&bus, path.as_str(), OVERLAY, "Generation"), 1);
+    let told = crate::ear::signal(&mut heard, "OverlayNew");
+    let (name, at): (String, zbus::OwnedObjectPath) = told.body().deserialize().unwrap();
+    assert_eq!((name.as_str(), at), ("var-lib", path));
+}
+
+#[test]
+fn an_overlay_that_only_the_store_knows_is_there_too() {
+    let mut world = World::new();
+    make_another(&world);
     world.start_daemon(&["--idle-timeout", "0"]);
     let bus = world.connect();
     let path = "/org/overlayd1/overlay/var_2dlib";
