@@ -22,7 +22,7 @@ const QUICK_AGE: Duration = Duration::from_millis(200);
 
 /// Nobody waits longer than this for a quick look: a device that hangs must not keep the main loop, which feeds the
 /// watchdog, nor a client.
-const QUICK_LIMIT: Duration = Duration::from_secs(5);
+const QUICK_LIMIT: Duration = Duration::from_secs(10);
 /// The same of a walk of the upper; clients of D-Bus wait 25 s.
 const FULL_LIMIT: Duration = Duration::from_secs(20);
 
