@@ -245,8 +245,9 @@ impl Core {
         self.look(depth, Instant::now().checked_sub(age)).await
     }
 
-    /// A look that began at or after `since`, or any; where none ends in time, what was seen before, and that this is so. Before clients can call it is empty: objects are asked for all
-    /// their properties when they are made, and that must not cost a look, let alone one before the name is ours.
+    /// A look that began at or after `since`, or any; where none ends in time, what was seen before, and that this is
+    /// so. Before clients can call it is empty: objects are asked for all their properties when they are made, and that
+    /// must not cost a look, let alone one before the name is ours.
     pub(super) async fn look(self: &Arc<Self>, depth: Depth, since: Option<Instant>) -> Arc<Status> {
         if !self.lock().serving {
             return Arc::default();

@@ -194,7 +194,8 @@ impl Daemon {
         }
     }
 
-    /// Starts the job that makes room where it is short, deletes what lies in the trash, and ends resets whose erasure was interrupted.
+    /// Starts the job that makes room where it is short, deletes what lies in the trash, and ends resets whose erasure
+    /// was interrupted.
     async fn clean_up(&self) {
         let writable = self.told.store.as_ref().is_some_and(|s| !s.read_only);
         let erasing = |o: &OverlayStatus| {

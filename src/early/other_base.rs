@@ -9,7 +9,8 @@ use crate::plan::other_base;
 use crate::store::lock::StoreLock;
 use crate::store::{Layout, StoreView};
 
-/// Writes the request, if there is one to be written, or takes one of another base back; true if so, and the store is to be read again.
+/// Writes the request, if there is one to be written, or takes one of another base back; true if so, and the store is
+/// to be read again.
 pub(super) fn ask(layout: &Layout, view: &StoreView, overlay: &Overlay, facts: &Facts) -> Result<bool> {
     let steps = other_base::decide(view, &facts.name, overlay, &facts.base, &facts.now)?;
     if steps.is_empty() {

@@ -209,7 +209,8 @@ impl<'a> Found<'a> {
         Ok(())
     }
 
-    /// Decides and carries it out; says what is not obeyed, and whether the boot goes without the upper. What can not be removed must not fire: it would do so at every boot.
+    /// Decides and carries it out; says what is not obeyed, and whether the boot goes without the upper. What can not be
+    /// removed must not fire: it would do so at every boot.
     fn carry_out(
         mut self,
         layout: &Layout,

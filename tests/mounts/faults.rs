@@ -236,36 +236,32 @@ fn fsck_is_run_as_configured() {
     assert!(is_used(&rig).iter().any(|p| p.contains("repaired")));
 }
 
-#[test]
-fn a_device_that_can_not_be_read() {
+/// A device that refuses `what`, read or write: the fallback in time, which names the device if it `is_named`, and used again
+/// when it does not.
+fn refuses(what: &str, is_named: bool) {
     for fstype in ["ext4", "xfs", "btrfs"] {
         let mut rig = with_data(fstype);
-        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), Some("read"));
-        rig.configure_whole(&format!("[state]\ndevice = \"{}\"\ntimeout = \"1s\"\n", faulty.device));
+        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), Some(what));
+        let on = |device: &str| format!("[state]\ndevice = \"{device}\"\ntimeout = \"1s\"\n");
+        rig.configure_whole(&on(&faulty.device));
         let started = Instant::now();
-        falls_back(&rig, &[&faulty.device]);
+        let named: &[&str] = if is_named { &[&faulty.device] } else { &[] };
+        falls_back(&rig, named);
         assert!(started.elapsed() < Duration::from_secs(20), "{fstype}: {:?}", started.elapsed());
         rig.shutdown();
         drop(faulty);
-        let device = rig.device.clone();
-        rig.configure_whole(&format!("[state]\ndevice = \"{device}\"\ntimeout = \"1s\"\n"));
+        let sound = on(&rig.device);
+        rig.configure_whole(&sound);
         is_used(&rig);
     }
 }
 
 #[test]
+fn a_device_that_can_not_be_read() {
+    refuses("read", true);
+}
+
+#[test]
 fn a_device_that_can_not_be_written_to() {
-    for fstype in ["ext4", "xfs", "btrfs"] {
-        let mut rig = with_data(fstype);
-        let faulty = Faulty::start(&rig.beside("state.img"), &rig.beside("faulty.img"), Some("write"));
-        rig.configure_whole(&format!("[state]\ndevice = \"{}\"\ntimeout = \"1s\"\n", faulty.device));
-        let started = Instant::now();
-        falls_back(&rig, &[]);
-        assert!(started.elapsed() < Duration::from_secs(20), "{fstype}: {:?}", started.elapsed());
-        rig.shutdown();
-        drop(faulty);
-        let device = rig.device.clone();
-        rig.configure_whole(&format!("[state]\ndevice = \"{device}\"\ntimeout = \"1s\"\n"));
-        is_used(&rig);
-    }
+    refuses("write", false);
 }
